@@ -1,0 +1,1 @@
+"""Partner Center referrals as normalized CloudEvents on a queue."""

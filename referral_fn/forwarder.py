@@ -1,0 +1,215 @@
+"""The pipeline: fetch, validate, normalize, publish; and where to put what could not be published."""
+
+import asyncio
+import random
+import uuid
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any, Self
+
+import aiohttp
+
+from referral_fn import event, log, strict_json
+from referral_fn.credentials import token_source
+from referral_fn.normalization import normalize
+from referral_fn.outcome import Deferred, Forwarded, Outcome, RefusalError, Rejected, TroubleError
+from referral_fn.partner_center import PartnerCenter
+from referral_fn.queues import MessageTooLargeError, StorageQueue
+from referral_fn.requests import InvalidRequestError, ReferralRequest, Trace, read_message, read_referral_id
+from referral_fn.retry import LONGEST_WAIT
+from referral_fn.settings import Settings, read_settings
+from referral_fn.timestamps import utc
+
+_MESSAGE_ROOM = 42_000
+"""Bytes that a rejected message may take, as JSON, in one reject; the rest of a reject stays well under 6 KiB."""
+
+_WORST_ESCAPE = 6
+"""Bytes that JSON may make of one character: `\\u0000`."""
+
+
+class Forwarder:
+    """Takes requests to their outcome. One per worker: it holds the connections, the tokens and the gate."""
+
+    def __init__(self, settings: Settings, session: aiohttp.ClientSession) -> None:
+        self._settings = settings
+        self._session = session
+        self._tokens = token_source(settings)
+        self._partner_center = PartnerCenter(settings, session, self._tokens)
+        self._events, self._rejects, self._requests = (
+            StorageQueue(url, session, self._tokens, budget=settings.retry_budget)
+            for url in (settings.events_url, settings.rejects_url, settings.requests_url)
+        )
+
+    @classmethod
+    def open(cls, environment: Mapping[str, str]) -> Self:
+        """A forwarder for the settings in the environment, to be used in the loop that is running.
+
+        Raises:
+            SettingsError: something is missing or wrong.
+        """
+        settings = read_settings(environment)
+        return cls(settings, aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()))
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._session.close()
+        await self._tokens.close()
+
+    async def forward(self, request: ReferralRequest) -> Outcome:
+        """Fetch the referral and put its event on the events queue.
+
+        Returns:
+            What became of it. Nothing but an event has been put on any queue: a reject or a deferral is the caller's to
+            hand on, or to tell.
+        """
+        outcome = await self._forward(request)
+        correlation = {"referralId": request.referral_id, "attempt": request.attempt}
+        match outcome:
+            case Forwarded(made):
+                log.info("referral.forwarded", **correlation, eventId=made.id)
+            case Rejected(reason, detail):
+                log.warning("referral.rejected", **correlation, reason=reason, detail=detail)
+            case Deferred(delay, reason, detail):
+                log.warning("referral.deferred", **correlation, reason=reason, detail=detail, seconds=round(delay))
+        return outcome
+
+    async def _forward(self, request: ReferralRequest) -> Outcome:
+        try:
+            referral = await self._partner_center.fetch(request)
+            made = normalize(
+                referral, collection=self._settings.source, policy=self._settings.contacts, trace=request.trace
+            )
+            await self._events.put(made.encode())
+        except RefusalError as refusal:
+            return refusal.rejected
+        except MessageTooLargeError as error:
+            return Rejected("event-too-large", str(error))
+        except TroubleError as trouble:
+            return Deferred(
+                self._delay(request, trouble), trouble.reason, str(trouble), trouble.upstream, trouble.counts
+            )
+        return Forwarded(made)
+
+    def _delay(self, request: ReferralRequest, trouble: TroubleError) -> float:
+        """The schedule's next delay, or longer where the other side says so; spread, lest a crowd return as one."""
+        schedule = self._settings.deferral_schedule
+        delay = max(schedule[min(request.attempt, len(schedule) - 1)], trouble.retry_after or 0)
+        return min(delay * random.uniform(1, 1.1), LONGEST_WAIT)  # noqa: S311 - no secret
+
+    async def enqueue(self, request: ReferralRequest, *, attempt: int = 0, delay: float = 0) -> None:
+        """Put a request on the requests queue.
+
+        Raises:
+            TroubleError: `queue-unavailable` or `token-unavailable`.
+        """
+        await self._requests.put(request.envelope(attempt=attempt), delay=delay)
+
+    async def enqueue_all(self, items: list[Any], trace: Trace) -> list[dict[str, Any]]:
+        """Put many requests on the requests queue, each ID once.
+
+        Returns:
+            For each item its `index`, its `referralId` where it is one, its `status` (`queued`, `invalid` or `failed`)
+            and, but for `queued`, a `detail`.
+        """
+        fates: list[dict[str, Any]] = []
+        writes: dict[str, asyncio.Task[dict[str, Any]]] = {}
+        async with asyncio.TaskGroup() as group:
+            for index, item in enumerate(items):
+                try:
+                    referral_id = read_referral_id(item, f"/referralIds/{index}")
+                except InvalidRequestError as error:
+                    fates.append({"index": index, "status": "invalid", "detail": error.rule})
+                    continue
+                if referral_id not in writes:
+                    write = self._enqueue_safely(ReferralRequest(referral_id, trace=trace))
+                    writes[referral_id] = group.create_task(write)
+                fates.append({"index": index, "referralId": referral_id})
+        return [fate | writes[fate["referralId"]].result() if "referralId" in fate else fate for fate in fates]
+
+    async def _enqueue_safely(self, request: ReferralRequest) -> dict[str, Any]:
+        try:
+            await self.enqueue(request)
+        except TroubleError as trouble:
+            return {"status": "failed", "detail": str(trouble)}
+        return {"status": "queued"}
+
+    async def settle(self, message: bytes, *, message_id: str | None, last_delivery: bool) -> Outcome:
+        """Take a message of the requests queue to its outcome, and hand that on. The message is then done with.
+
+        Args:
+            message: the message as received.
+            message_id: the queue's ID of it, the same at every delivery; it becomes the reject's.
+            last_delivery: whether the host would give the message up if it failed now. Such a message has stopped
+                workers before, so it is not tried once more but rejected.
+
+        Raises:
+            TroubleError: the outcome could not be handed on. The message must be delivered again.
+        """
+        request, text = None, message.decode(errors="backslashreplace")
+        try:
+            request = read_message(text)
+            outcome = (
+                Rejected("retries-exhausted", "the last delivery before the host gives the message up")
+                if last_delivery
+                else await self.forward(request)
+            )
+        except InvalidRequestError as error:
+            outcome = Rejected("invalid-request", str(error), errors=({"path": error.path, "rule": error.rule},))
+        try:
+            return await self._hand_on(outcome, request, text, message_id or str(uuid.uuid4()))
+        except TroubleError as trouble:
+            log.error("handover.failed", messageId=message_id, reason=trouble.reason, detail=str(trouble))
+            raise
+
+    async def _hand_on(self, outcome: Outcome, request: ReferralRequest | None, text: str, reject_id: str) -> Outcome:
+        if isinstance(outcome, Deferred) and request is not None:
+            attempt = request.attempt + outcome.counts
+            if attempt <= len(self._settings.deferral_schedule):
+                await self.enqueue(request, attempt=attempt, delay=outcome.delay)
+                return outcome
+            outcome = Rejected("retries-exhausted", f"{outcome.reason}: {outcome.detail}", upstream=outcome.upstream)
+        if isinstance(outcome, Rejected):
+            for reject in self._reject_events(outcome, request, text, reject_id):
+                await self._rejects.put(reject.encode())
+            log.warning("reject.kept", rejectId=reject_id, reason=outcome.reason, detail=outcome.detail)
+        return outcome
+
+    def _reject_events(
+        self, rejected: Rejected, request: ReferralRequest | None, text: str, reject_id: str
+    ) -> Iterator[event.Event[event.RejectData]]:
+        """The reject: one event, or, where the message is too long to be kept in one, several."""
+        data = event.RejectData(reason=rejected.reason, detail=rejected.detail, attempts=0)
+        if rejected.errors:
+            data["errors"] = list(rejected.errors)
+        if rejected.upstream:
+            data["upstream"] = rejected.upstream
+        messages: list[event.RejectedMessage | None] = [None]
+        if request:
+            data |= {
+                "referralId": request.referral_id,
+                "attempts": request.attempt,
+                "firstSeen": utc(request.first_seen),
+            }
+        else:
+            messages = list(_parts(text))
+        for number, message in enumerate(messages, 1):
+            yield event.Event(
+                id=reject_id if number == 1 else f"{reject_id}/{number}",
+                source=self._settings.source,
+                type=event.REJECT_TYPE,
+                dataschema=event.REJECT_SCHEMA,
+                subject=request.referral_id if request else None,
+                time=utc(datetime.now(UTC)),
+                extensions=request.trace.attributes() if request else {},
+                data={**data, "message": message} if message else data,
+            )
+
+
+def _parts(text: str) -> Iterator[event.RejectedMessage]:
+    if len(strict_json.dumps(text)) <= _MESSAGE_ROOM:
+        yield {"text": text}
+        return
+    length = _MESSAGE_ROOM // _WORST_ESCAPE
+    parts = [text[start : start + length] for start in range(0, len(text), length)]
+    for number, part in enumerate(parts, 1):
+        yield {"text": part, "part": number, "parts": len(parts)}

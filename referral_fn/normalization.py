@@ -1,0 +1,338 @@
+"""From the referral as sent to the referral as published: pure, deterministic, and total over all that was read."""
+
+import hashlib
+import re
+from collections.abc import Iterable
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, cast
+from urllib.parse import urljoin
+
+import iso3166
+
+from referral_fn import contacts, event, referral, strict_json
+from referral_fn.event import ReferralData
+from referral_fn.referral import Finding, Referral, Wire, pointer
+from referral_fn.requests import Trace
+from referral_fn.timestamps import utc
+
+STATUSES = {
+    "None": {"None"},
+    "New": {"Pending", "Received"},
+    "Active": {"Accepted"},
+    "Closed": {"Won", "Lost", "Declined", "Expired"},
+}
+"""Each status, and the substatuses that go with it."""
+
+_ENUMERATIONS = {
+    "status": set(STATUSES),
+    "substatus": set().union(*STATUSES.values()),
+    "qualification": {"None", "Direct", "MarketingQualified", "SalesQualified"},
+    "type": {"Shared", "Independent"},
+    "direction": {"Incoming", "Outgoing"},
+}
+_SIZES = {
+    "1to9employees",
+    "10to50employees",
+    "1to50employees",
+    "51to250employees",
+    "51to500employees",
+    "251to1000employees",
+    "1001to5000employees",
+    "5001to10000employees",
+    "10001to20000employees",
+    "Morethan500employees",
+    "Morethan20000employees",
+}
+_SOLUTION_TYPES = {"None", "Category", "Name"}
+_TARGET_TYPES = {"None", "BusinessProfileLocation", "SolutionProfile"}
+_EMAIL = re.compile(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)+")
+_ATTRIBUTE = re.compile(r"[\x21-\x7e]{1,128}")
+"""What this app lets into a CloudEvents attribute: narrower than the specification, so that every broker takes it."""
+
+
+def normalize(
+    wire: Referral, *, collection: str, policy: contacts.Policy = "full", trace: Trace | None = None
+) -> event.Event[ReferralData]:
+    """Make the event of a referral.
+
+    Args:
+        wire: the referral as read.
+        collection: the referrals collection's URL: the event's source, and what relative links are resolved against.
+        policy: whose personal data the event may hold.
+        trace: the trace the request belongs to.
+
+    Returns:
+        The event. The same snapshot of a referral gives the same `id` under every policy, a changed one another.
+    """
+    warnings: list[Finding] = []
+    data = _data(wire, collection, warnings)
+    version = _version(wire, data)
+    if warnings:
+        data["warnings"] = warnings
+    extensions = {"partitionkey": _attribute(wire.engagementId) or data["referralId"]}
+    if "updatedAt" in data:
+        extensions["sequence"] = data["updatedAt"]
+    return event.Event(
+        id=f"{data['referralId']}@{version}",
+        source=collection,
+        type=event.REFERRAL_TYPE,
+        dataschema=event.REFERRAL_SCHEMA,
+        subject=data["referralId"],
+        time=data.get("updatedAt"),
+        extensions=extensions | (trace or Trace()).attributes(),
+        data=contacts.restrict(data, policy),
+    )
+
+
+def category(wire: Referral) -> event.Category:
+    """What the referral is, by Partner Center's three fields together."""
+    invited_by = wire.inviteContext and wire.inviteContext.invitedBy
+    inviter = invited_by.organizationId if invited_by else None
+    by_microsoft = inviter is not None and inviter.lower() == "msft"
+    match wire.type, wire.qualification or "None":
+        case "Independent", "Direct" if by_microsoft or inviter is None:
+            return "MarketplaceLead"
+        case "Independent", "SalesQualified" | "MarketingQualified" if by_microsoft:
+            return "QualifiedLead"
+        case "Independent" | "Shared", "SalesQualified" | "None" if inviter is not None and not by_microsoft:
+            return "CoSellOpportunity"
+    return "Unknown"
+
+
+def _version(wire: Referral, data: ReferralData) -> str:
+    if wire.eTag:
+        tag = wire.eTag.strip().removeprefix("W/").strip('"')
+        return _attribute(tag) or hashlib.sha256(tag.encode()).hexdigest()
+    return data.get("updatedAt") or hashlib.sha256(strict_json.dumps(data, sort_keys=True)).hexdigest()
+
+
+def _attribute(value: str | None) -> str | None:
+    return value if value and _ATTRIBUTE.fullmatch(value) else None
+
+
+def _data(wire: Referral, collection: str, warnings: list[Finding]) -> ReferralData:
+    details = wire.details or referral.Details()
+    data: dict[str, Any] = {
+        "referralId": wire.id.strip().lower(),
+        "engagementId": wire.engagementId,
+        "name": wire.name,
+        "externalReferenceId": wire.externalReferenceId,
+        "organization": _present(id=wire.organizationId, name=wire.organizationName),
+        "category": category(wire),
+        **_state(wire, warnings),
+        "createdAt": _time(wire.createdDateTime),
+        "updatedAt": _time(wire.updatedDateTime),
+        "acceptedAt": _time(wire.acceptedDateTime),
+        "expiresAt": _time(wire.expirationDateTime),
+        "customer": _customer(wire.customerProfile, warnings),
+        "deal": _present(
+            value=_decimal(details.dealValue), currency=details.currency, closesAt=_time(details.closingDateTime)
+        ),
+        "notes": details.notes,
+        "requirements": _requirements(details.requirements, warnings),
+        "team": _contacts(wire.team, None, "/team", warnings),
+        "consent": _consent(wire.consent),
+        "invite": _invite(wire.inviteContext),
+        "targets": _targets(wire.target, warnings),
+        "etag": wire.eTag,
+        "links": _links(wire.links, collection, warnings),
+        "extra": _extra(wire),
+    }
+    return cast("ReferralData", _present(**data))
+
+
+def _present(**fields: Any) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None and value not in ({}, [])}
+
+
+def _time(time: datetime | None) -> str | None:
+    return None if time is None else utc(time)
+
+
+def _decimal(amount: Decimal | None) -> str | None:
+    return None if amount is None else format(amount, "f")
+
+
+def _warn_unless_known(value: str | None, known: set[str], path: str, warnings: list[Finding]) -> None:
+    if value is not None and value not in known:
+        warnings.append(Finding(path=path, rule="is not a value that Partner Center documents"))
+
+
+def _state(wire: Referral, warnings: list[Finding]) -> dict[str, str | None]:
+    state = {
+        "type": wire.type,
+        "direction": wire.direction,
+        "qualification": wire.qualification,
+        "status": wire.status,
+        "substatus": wire.substatus or wire.statusDetail,
+    }
+    for name, value in state.items():
+        _warn_unless_known(value, _ENUMERATIONS[name], pointer(name), warnings)
+    status, substatus = state["status"] or "None", state["substatus"] or "None"
+    known = status in STATUSES and substatus in _ENUMERATIONS["substatus"]
+    if known and substatus != "None" and substatus not in STATUSES[status]:
+        warnings.append(Finding(path="/substatus", rule="does not go with the status"))
+    return {**state, "statusReason": wire.statusReason}
+
+
+def _customer(profile: referral.CustomerProfile | None, warnings: list[Finding]) -> dict[str, Any]:
+    if profile is None:
+        return {}
+    address = profile.address or referral.Address()
+    country = _country(address.country, warnings)
+    return _present(
+        name=profile.name,
+        size=_size(profile.size, warnings),
+        address=_present(
+            lines=[line for line in (address.addressLine1, address.addressLine2) if line],
+            city=address.city,
+            state=address.state,
+            postalCode=address.postalCode,
+            region=address.region,
+            country=country,
+        ),
+        ids=[
+            found for given in profile.ids or () if given and (found := _present(type=given.profileType, id=given.id))
+        ],
+        contacts=_contacts(profile.team, country, "/customer/contacts", warnings),
+    )
+
+
+def _size(code: str | None, warnings: list[Finding]) -> dict[str, Any]:
+    _warn_unless_known(code, _SIZES, "/customer/size/code", warnings)
+    if code in _SIZES:
+        lowest, _, highest = code.removesuffix("employees").partition("to")
+        if highest:
+            return {"code": code, "min": int(lowest), "max": int(highest)}
+        return {"code": code, "min": int(lowest.removeprefix("Morethan")) + 1}
+    return _present(code=code)
+
+
+def _country(value: str | None, warnings: list[Finding]) -> str | None:
+    code = (value or "").strip().upper()
+    country = iso3166.countries_by_alpha2.get(code) or iso3166.countries_by_alpha3.get(code)
+    if country:
+        return country.alpha2
+    if value:
+        warnings.append(Finding(path="/customer/address/country", rule="is not an ISO 3166-1 country"))
+    return value
+
+
+def _contacts(
+    members: list[referral.Member | None] | None, country: str | None, path: str, warnings: list[Finding]
+) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for member in members or ():
+        preference = (member and member.contactPreference) or referral.ContactPreference()
+        if member and (contact := _contact(member, preference, country)):
+            if "email" in contact and not _EMAIL.fullmatch(contact["email"]):
+                warnings.append(Finding(path=f"{path}/{len(found)}/email", rule="is not an email address"))
+            found.append(contact)
+    return found
+
+
+def _contact(member: referral.Member, preference: referral.ContactPreference, country: str | None) -> dict[str, Any]:
+    silent = preference.disableNotifications
+    return _present(
+        firstName=member.firstName,
+        lastName=member.lastName,
+        email=member.email,
+        phone=_phone(member.phoneNumber, country),
+        locale=preference.locale,
+        notify=None if silent is None else not silent,
+    )
+
+
+def _phone(number: str | None, country: str | None) -> str | None:
+    """E.164 where the number is a valid one there; else, or where E.164 would lose its extension, as sent."""
+    if number is None or not (country or "+" in number):
+        return number
+    import phonenumbers  # noqa: PLC0415 - 25 ms of start-up that a referral without telephone numbers need not pay
+
+    try:
+        parsed = phonenumbers.parse(number, country)
+    except phonenumbers.NumberParseException:
+        return number
+    if parsed.extension or not phonenumbers.is_valid_number(parsed):
+        return number
+    return phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
+
+
+def _requirements(wanted: referral.Requirements | None, warnings: list[Finding]) -> dict[str, Any]:
+    if wanted is None:
+        return {}
+    solutions = [found for s in wanted.solutions or () if s and (found := _present(id=s.id, name=s.name, type=s.type))]
+    for index, solution in enumerate(solutions):
+        path = f"/requirements/solutions/{index}/type"
+        _warn_unless_known(solution.get("type"), _SOLUTION_TYPES, path, warnings)
+    return _present(
+        industries=_ids(wanted.industries),
+        products=_ids(wanted.products),
+        services=_ids(wanted.services),
+        solutions=solutions,
+    )
+
+
+def _ids(items: Iterable[referral.Requirement | None] | None) -> list[str]:
+    return [item.id for item in items or () if item and item.id]
+
+
+def _consent(consent: referral.Consent | None) -> dict[str, Any]:
+    given = consent or referral.Consent()
+    return _present(
+        shareWithOthers=given.consentToToShareInfoWithOthers,
+        contact=given.consentToContact,
+        microsoftToContactPartners=given.consentToMicrosoftToContactSpecificPartners,
+    )
+
+
+def _invite(invite: referral.InviteContext | None) -> dict[str, Any]:
+    inviter = (invite and invite.invitedBy) or referral.Inviter()
+    return _present(
+        notes=invite and invite.notes,
+        organizationId=inviter.organizationId,
+        organizationName=inviter.organizationName,
+    )
+
+
+def _targets(targets: list[referral.Target | None] | None, warnings: list[Finding]) -> list[dict[str, Any]]:
+    found = [target for t in targets or () if t and (target := _present(type=t.type, id=t.id))]
+    for index, target in enumerate(found):
+        _warn_unless_known(target.get("type"), _TARGET_TYPES, f"/targets/{index}/type", warnings)
+    return found
+
+
+def _links(links: referral.Links | None, collection: str, warnings: list[Finding]) -> dict[str, str]:
+    given = links or referral.Links()
+    found = {}
+    for name, link in (("self", given.self), ("related", given.relatedReferrals)):
+        if link and link.uri:
+            try:
+                found[name] = urljoin(collection, link.uri).replace("/engagments/", "/engagements/")
+            except ValueError:
+                found[name] = link.uri
+                warnings.append(Finding(path=f"/links/{name}", rule="is not a URL"))
+    return found
+
+
+def _extra(wire: Referral) -> dict[str, Any]:
+    extra = _undeclared(wire)
+    if wire.substatus and wire.statusDetail not in (None, wire.substatus):
+        extra["statusDetail"] = wire.statusDetail
+    return extra
+
+
+def _undeclared(part: Wire) -> dict[str, Any]:
+    """What the wire model does not name, nested as upstream nests it; items of a list by their index."""
+    found = {name: value for name, value in (part.model_extra or {}).items() if value is not None}
+    for name, value in part.__dict__.items():
+        if isinstance(value, Wire):
+            inner = _undeclared(value)
+        elif isinstance(value, list):
+            inner = {str(i): deep for i, item in enumerate(value) if item and (deep := _undeclared(item))}
+        else:
+            continue
+        if inner:
+            found[name] = inner
+    return found

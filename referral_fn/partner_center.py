@@ -1,0 +1,178 @@
+"""The client of Partner Center's referrals API: one call, done with care."""
+
+import re
+import time
+import uuid
+from http import HTTPStatus
+
+import aiohttp
+
+from referral_fn import log
+from referral_fn.credentials import TokenSource
+from referral_fn.event import Upstream
+from referral_fn.outcome import RefusalError, TroubleError
+from referral_fn.referral import InvalidReferralError, Referral, read_referral
+from referral_fn.requests import ReferralRequest
+from referral_fn.retry import read_retry_after, retrying
+from referral_fn.settings import Settings
+from referral_fn.strict_json import InvalidJSONError, loads
+
+MAX_ANSWER = 1024 * 1024
+"""Bytes. A referral is a few kilobytes."""
+
+CONNECT_TIMEOUT = 5
+"""Seconds to reach the API, of those that an attempt may take."""
+
+_NOT_FOUND = {404, 410}
+_DENIED = {401, 403}
+_REFUSED = {400, 405, 406, 409, 411, 412, 413, 415, 416, 422, 501}
+_WORD = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+class Gate:
+    """Closed while the API asks to be left alone. One for the process, so that one answer spares all others."""
+
+    def __init__(self) -> None:
+        self._opens = 0.0
+
+    @property
+    def closed_for(self) -> float:
+        """Seconds until it opens; 0 when it is open."""
+        return max(self._opens - time.monotonic(), 0.0)
+
+    def close(self, seconds: float) -> None:
+        """Close it for that long at least."""
+        self._opens = max(self._opens, time.monotonic() + seconds)
+
+
+class PartnerCenter:
+    """Fetches referrals."""
+
+    def __init__(self, settings: Settings, session: aiohttp.ClientSession, tokens: TokenSource) -> None:
+        self._settings = settings
+        self._session = session
+        self._tokens = tokens
+        self.gate = Gate()
+
+    async def fetch(self, request: ReferralRequest) -> Referral:
+        """Fetch a referral, in up to three quick attempts.
+
+        Raises:
+            RefusalError: `referral-not-found`, `upstream-refused`, `invalid-referral`, `event-too-large`.
+            TroubleError: `upstream-throttled`, `upstream-unavailable`, `upstream-timeout`, `upstream-denied`,
+                `token-unavailable`.
+        """
+        if closed_for := self.gate.closed_for:
+            raise TroubleError(
+                "upstream-throttled", "Partner Center asked for a pause", retry_after=closed_for, counts=False
+            )
+        return await retrying(lambda seconds: self._attempt(request, seconds), budget=self._settings.retry_budget)
+
+    async def _attempt(self, request: ReferralRequest, seconds: float) -> Referral:
+        started = time.monotonic()
+        token = await self._tokens.token(self._settings.referrals_scope)
+        answer, body = await self._get(request, token, seconds)
+        if answer.status == HTTPStatus.UNAUTHORIZED:
+            token = await self._tokens.token(self._settings.referrals_scope, refused=token)
+            answer, body = await self._get(request, token, seconds - (time.monotonic() - started))
+        if answer.status == HTTPStatus.OK:
+            return _read(answer, body, request.referral_id)
+        raise self._error(answer, body)
+
+    async def _get(
+        self, request: ReferralRequest, token: str, seconds: float
+    ) -> tuple[aiohttp.ClientResponse, bytearray]:
+        """One GET. The answer comes with its body, which is complete and at most `MAX_ANSWER` long."""
+        url = self._settings.referrals_url.replace("{referralId}", request.referral_id)
+        correlation = {"referralId": request.referral_id, "clientRequestId": str(uuid.uuid4())}
+        headers = {
+            "Accept": "application/json",
+            "Authorization": f"Bearer {token}",
+            "client-request-id": correlation["clientRequestId"],
+            **request.trace.attributes(),
+        }
+        timeout = aiohttp.ClientTimeout(total=max(seconds, 0.001), sock_connect=CONNECT_TIMEOUT, sock_read=seconds)
+        started = time.monotonic()
+        body = bytearray()
+        try:
+            async with self._session.get(url, headers=headers, timeout=timeout, allow_redirects=False) as answer:
+                async for chunk in answer.content.iter_any():
+                    body += chunk
+                    if len(body) > MAX_ANSWER:
+                        raise RefusalError(
+                            "event-too-large", f"the referral is over {MAX_ANSWER} bytes", upstream=_upstream(answer)
+                        )
+        except TimeoutError:
+            log.warning("upstream.failed", **correlation, error="timeout", seconds=round(time.monotonic() - started, 3))
+            raise TroubleError("upstream-timeout", "Partner Center did not answer in time") from None
+        except aiohttp.ClientError as error:
+            log.warning("upstream.failed", **correlation, error=type(error).__name__)
+            raise TroubleError(
+                "upstream-unavailable", f"no answer from Partner Center: {type(error).__name__}"
+            ) from None
+        log.info(
+            "upstream.answered",
+            **correlation,
+            status=answer.status,
+            requestId=answer.headers.get("request-id"),
+            diagnostic=answer.headers.get("x-ms-ags-diagnostic"),
+            seconds=round(time.monotonic() - started, 3),
+        )
+        return answer, body
+
+    def _error(self, answer: aiohttp.ClientResponse, body: bytearray) -> RefusalError | TroubleError:
+        """What an answer other than 200 means. Statuses nobody documents count as trouble: that loses nothing."""
+        status, upstream = answer.status, _upstream(answer, body)
+        said = f"Partner Center answered {status}"
+        if status in _NOT_FOUND:
+            return RefusalError("referral-not-found", said, upstream=upstream)
+        if status in _REFUSED:
+            return RefusalError("upstream-refused", said, upstream=upstream)
+        if status in _DENIED:
+            log.error("upstream.denied", **upstream)
+            return TroubleError("upstream-denied", said, upstream=upstream, quick=False)
+        retry_after = read_retry_after(answer.headers.get("Retry-After"))
+        throttled = status == HTTPStatus.TOO_MANY_REQUESTS
+        if retry_after is not None and (throttled or status == HTTPStatus.SERVICE_UNAVAILABLE):
+            self.gate.close(retry_after)
+        reason = "upstream-throttled" if throttled else "upstream-unavailable"
+        return TroubleError(reason, said, retry_after=retry_after, upstream=upstream)
+
+
+def _read(answer: aiohttp.ClientResponse, body: bytearray, referral_id: str) -> Referral:
+    """The referral in a 200. What is no JSON comes from a proxy or was cut short, and may be whole the next time."""
+    kind = answer.content_type
+    if kind != "application/json" and not kind.endswith("+json"):
+        raise TroubleError("upstream-unavailable", "Partner Center's answer is not JSON", upstream=_upstream(answer))
+    try:
+        return read_referral(bytes(body), referral_id)
+    except InvalidJSONError as error:
+        raise TroubleError(
+            "upstream-unavailable", f"Partner Center's answer {error}", upstream=_upstream(answer)
+        ) from None
+    except InvalidReferralError as error:
+        raise RefusalError(
+            "invalid-referral",
+            "Partner Center's answer is not the referral that was asked for",
+            errors=error.findings,
+            upstream=_upstream(answer),
+        ) from None
+
+
+def _upstream(answer: aiohttp.ClientResponse, body: bytearray | None = None) -> Upstream:
+    """What to tell Partner Center's support. Only words of its protocol: its messages may repeat what was sent."""
+    upstream = Upstream(status=answer.status)
+    if code := _error_code(body):
+        upstream["code"] = code
+    if request_id := answer.headers.get("request-id", ""):
+        upstream["requestId"] = request_id
+    upstream["clientRequestId"] = answer.request_info.headers["client-request-id"]
+    return upstream
+
+
+def _error_code(body: bytearray | None) -> str | None:
+    try:
+        code = loads(bytes(body or b""))["error"]["code"]
+    except (InvalidJSONError, KeyError, TypeError, IndexError):
+        return None
+    return code if isinstance(code, str) and _WORD.fullmatch(code) else None

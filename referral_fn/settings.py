@@ -1,0 +1,140 @@
+"""Every app setting: read from the environment, checked once, all problems reported together."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
+
+_QUEUE_NAME = re.compile(r"(?!.*--)[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
+_QUEUE_TRIGGER_CONNECTION = "ReferralRequests"
+_LONGEST_DELAY = 7 * 24 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class SettingProblem:
+    """A setting's name and the rule it breaks. Never its value, which may be a secret."""
+
+    name: str
+    rule: str
+
+
+class SettingsError(Exception):
+    """Settings are missing or wrong; `problems` holds all of them, in the order of their names."""
+
+    def __init__(self, problems: tuple[SettingProblem, ...]) -> None:
+        super().__init__("; ".join(f"{problem.name} {problem.rule}" for problem in problems))
+        self.problems = problems
+
+
+def _https(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme != "https" or not parts.hostname or parts.username or parts.fragment:
+        raise PydanticCustomError("https", "must be an https URL without user info or fragment")
+    return url
+
+
+def _referral_url(url: str) -> str:
+    if _https(url).count("{referralId}") != 1 or "{referralId}" not in urlsplit(url).path:
+        raise PydanticCustomError("template", "must hold {{referralId}} once, in its path")
+    return url
+
+
+def _queue_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme != "https" or not parts.hostname or parts.username or parts.query or parts.fragment:
+        raise PydanticCustomError("queue", "must be https://{{account}}.queue.core.windows.net/{{queue}}")
+    if not _QUEUE_NAME.fullmatch(queue_name(url)):
+        raise PydanticCustomError(
+            "queue", "must end in a queue name: 3 to 63 lower-case letters, digits and single hyphens"
+        )
+    return url
+
+
+def _seconds(text: Any) -> Any:
+    return [part.strip() for part in text.split(",")] if isinstance(text, str) else text
+
+
+Delay = Annotated[float, Field(gt=0, le=_LONGEST_DELAY, allow_inf_nan=False)]
+
+
+class Settings(BaseModel):
+    """The app's settings. Field aliases are the names of the environment variables."""
+
+    model_config = ConfigDict(frozen=True)
+
+    referrals_url: Annotated[str, AfterValidator(_referral_url)] = Field(
+        "https://api.partner.microsoft.com/v1/referrals/{referralId}", alias="REFERRALS_URL"
+    )
+    referrals_scope: str = Field("https://api.partner.microsoft.com/.default", alias="REFERRALS_SCOPE")
+    referrals_auth: Literal["managed-identity", "developer"] = Field("managed-identity", alias="REFERRALS_AUTH")
+    client_id: str | None = Field(None, alias="AZURE_CLIENT_ID")
+    events_url: Annotated[str, AfterValidator(_queue_url)] = Field(alias="EVENTS_URL")
+    rejects_url: Annotated[str, AfterValidator(_queue_url)] = Field(alias="REJECTS_URL")
+    requests_url: Annotated[str, AfterValidator(_queue_url)] = Field(alias="REQUESTS_URL")
+    contacts: Literal["full", "consented", "none"] = Field("full", alias="REFERRAL_CONTACTS")
+    retry_budget: Annotated[float, Field(gt=0, le=60, allow_inf_nan=False)] = Field(20, alias="REFERRALS_RETRY_BUDGET")
+    """Seconds that the quick attempts at one referral may take together."""
+    deferral_schedule: Annotated[tuple[Delay, ...], BeforeValidator(_seconds)] = Field(
+        (10, 60, 300, 1800, 7200, 21600, 43200, 86400), alias="REFERRALS_DEFERRAL_SCHEDULE", min_length=1
+    )
+    """Seconds to wait before each further try of a request in trouble."""
+
+    @property
+    def source(self) -> str:
+        """The referrals collection's URL: `REFERRALS_URL` up to the ID."""
+        return self.referrals_url.split("/{referralId}")[0]
+
+
+def queue_name(url: str) -> str:
+    """The queue a queue URL names: its last path segment."""
+    return urlsplit(url).path.rpartition("/")[2]
+
+
+def read_settings(environment: Mapping[str, str]) -> Settings:
+    """Read and check every setting. A blank variable counts as absent, as it does in the portal.
+
+    Raises:
+        SettingsError: with every problem found.
+    """
+    given = {name: value.strip() for name, value in environment.items() if value.strip()}
+    problems = _trigger_problems(given)
+    try:
+        settings = Settings.model_validate(given)
+    except ValidationError as error:
+        problems += [SettingProblem(str(e["loc"][0]), _rule(e["type"], e["msg"])) for e in error.errors()]
+    if problems:
+        raise SettingsError(tuple(sorted(set(problems), key=lambda problem: problem.name)))
+    return settings
+
+
+def read_max_dequeue_count(host_json: Path, environment: Mapping[str, str]) -> int:
+    """How often the host delivers a message before it gives it up: by host.json, or by the setting that overrides it.
+
+    Source: "Override host.json values" in the Azure Functions documentation.
+    """
+    override = environment.get("AzureFunctionsJobHost__extensions__queues__maxDequeueCount")
+    return int(override or json.loads(host_json.read_text())["extensions"]["queues"]["maxDequeueCount"])
+
+
+def _rule(kind: str, message: str) -> str:
+    return "is required" if kind == "missing" else message.replace("Input should", "must")
+
+
+def _trigger_problems(given: Mapping[str, str]) -> list[SettingProblem]:
+    """What only the host reads. A host is there when it says so by FUNCTIONS_WORKER_RUNTIME."""
+    problems = []
+    watched, target = given.get("REFERRAL_REQUESTS_QUEUE"), given.get("REQUESTS_URL")
+    if watched and target and watched != queue_name(target):
+        problems.append(SettingProblem("REFERRAL_REQUESTS_QUEUE", "must name the queue that REQUESTS_URL ends in"))
+    if "FUNCTIONS_WORKER_RUNTIME" in given:
+        if not watched:
+            problems.append(SettingProblem("REFERRAL_REQUESTS_QUEUE", "is required"))
+        if not any(re.match(rf"{_QUEUE_TRIGGER_CONNECTION}($|__)", name) for name in given):
+            problems.append(SettingProblem(f"{_QUEUE_TRIGGER_CONNECTION}__queueServiceUri", "is required"))
+    return problems
