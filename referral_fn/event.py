@@ -129,14 +129,11 @@ class Invite(TypedDict, total=False):
     organizationName: str
 
 
-Uri = Annotated[str, Field(json_schema_extra={"format": "uri-reference"})]
-
-
 class Links(TypedDict, total=False):
     """Absolute URLs of the referral and of those of the same engagement."""
 
-    self: Uri
-    related: Uri
+    self: str
+    related: str
 
 
 class ReferralData(TypedDict):

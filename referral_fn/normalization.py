@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, cast
-from urllib.parse import urljoin
+from urllib.parse import quote, urljoin
 
 import iso3166
 
@@ -47,6 +47,9 @@ _SIZES = {
 _SOLUTION_TYPES = {"None", "Category", "Name"}
 _TARGET_TYPES = {"None", "BusinessProfileLocation", "SolutionProfile"}
 _EMAIL = re.compile(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)+")
+_URL_CHARACTERS = "%:/?#[]@!$&'()*+,;="
+"""What a URL may hold beside letters, digits and `-._~` (RFC 3986, section 2)."""
+
 _ATTRIBUTE = re.compile(r"[\x21-\x7e]{1,128}")
 """What this app lets into a CloudEvents attribute: narrower than the specification, so that every broker takes it."""
 
@@ -309,7 +312,8 @@ def _links(links: referral.Links | None, collection: str, warnings: list[Finding
     for name, link in (("self", given.self), ("related", given.relatedReferrals)):
         if link and link.uri:
             try:
-                found[name] = urljoin(collection, link.uri).replace("/engagments/", "/engagements/")
+                url = urljoin(collection, link.uri).replace("/engagments/", "/engagements/")
+                found[name] = quote(url, safe=_URL_CHARACTERS)
             except ValueError:
                 found[name] = link.uri
                 warnings.append(Finding(path=f"/links/{name}", rule="is not a URL"))

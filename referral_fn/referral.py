@@ -15,8 +15,8 @@ from referral_fn import strict_json
 from referral_fn.requests import InvalidRequestError, read_referral_id
 from referral_fn.timestamps import read_utc
 
-_MONEY_DIGITS = 30
-"""Digits before or after the point that an amount may have: far beyond any currency, far below what hurts."""
+_MONEY_DIGITS = 400
+"""Digits before or after the point that an amount may have: what a double can spell, and far below what hurts."""
 
 _RULES = {
     "missing": "is required",

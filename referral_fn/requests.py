@@ -152,7 +152,7 @@ def _plain(text: str) -> str:
     try:
         return base64.b64decode(text, validate=True).decode("utf-8-sig").strip()
     except (binascii.Error, ValueError):
-        return text.strip()
+        return text.removeprefix("\ufeff").strip()
 
 
 def _read_json(text: str | bytes) -> Any:

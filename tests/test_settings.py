@@ -1,0 +1,120 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from referral_fn.settings import SettingsError, read_max_dequeue_count, read_settings
+
+QUEUES = {
+    "EVENTS_URL": "https://acme.queue.core.windows.net/referral-events",
+    "REJECTS_URL": "https://acme.queue.core.windows.net/referral-rejects",
+    "REQUESTS_URL": "https://acme.queue.core.windows.net/referral-requests",
+}
+HOST_JSON = Path(__file__).parent.parent / "host.json"
+
+
+def problems_of(environment: dict[str, str]) -> list[tuple[str, str]]:
+    with pytest.raises(SettingsError) as raised:
+        read_settings(environment)
+    return [(problem.name, problem.rule) for problem in raised.value.problems]
+
+
+def test_three_queues_are_all_that_must_be_set() -> None:
+    settings = read_settings(QUEUES)
+    assert settings.source == "https://api.partner.microsoft.com/v1/referrals"
+    assert settings.referrals_scope == "https://api.partner.microsoft.com/.default"
+    assert settings.deferral_schedule == (10, 60, 300, 1800, 7200, 21600, 43200, 86400)
+    assert (settings.referrals_auth, settings.contacts, settings.client_id) == ("managed-identity", "full", None)
+
+
+def test_all_problems_are_reported_at_once_and_by_name() -> None:
+    environment = {
+        "EVENTS_URL": " ",
+        "REJECTS_URL": "https://acme.queue.core.windows.net/Bad_Name",
+        "REFERRALS_URL": "https://api.partner.microsoft.com/v1/referrals",
+        "REFERRALS_AUTH": "secret",
+        "REFERRAL_CONTACTS": "some",
+        "REFERRALS_DEFERRAL_SCHEDULE": "10,soon",
+        "REFERRALS_RETRY_BUDGET": "0",
+    }
+    assert [name for name, _ in problems_of(environment)] == [
+        "EVENTS_URL",
+        "REFERRALS_AUTH",
+        "REFERRALS_DEFERRAL_SCHEDULE",
+        "REFERRALS_RETRY_BUDGET",
+        "REFERRALS_URL",
+        "REFERRAL_CONTACTS",
+        "REJECTS_URL",
+        "REQUESTS_URL",
+    ]
+
+
+def test_no_value_is_repeated_in_an_error() -> None:
+    hush = "hush-hush"
+    wrong = dict.fromkeys(
+        ["EVENTS_URL", "REJECTS_URL", "REQUESTS_URL", "REFERRALS_URL", "REFERRALS_AUTH", "REFERRALS_RETRY_BUDGET"], hush
+    )
+    assert hush not in str(problems_of(wrong))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://acme.queue.core.windows.net/referral-events",
+        "https://acme.queue.core.windows.net/",
+        "https://acme.queue.core.windows.net/ab",
+        "https://acme.queue.core.windows.net/double--hyphen",
+        "https://acme.queue.core.windows.net/referral-events?sv=2024&sig=secret",
+        "https://key@acme.queue.core.windows.net/referral-events",
+        "https:///referral-events",
+        "https://[acme/referral-events",
+        "acme/referral-events",
+    ],
+)
+def test_a_url_that_names_no_storage_queue_is_refused(url: str) -> None:
+    assert [name for name, _ in problems_of({**QUEUES, "EVENTS_URL": url})] == ["EVENTS_URL"]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://api.partner.microsoft.com/v1/referrals/{referralId}",
+        "https://api.partner.microsoft.com/v1/referrals?id={referralId}",
+        "https://api.partner.microsoft.com/{referralId}/{referralId}",
+        "https://[api/{referralId}",
+    ],
+)
+def test_a_referrals_url_without_one_id_in_its_path_is_refused(url: str) -> None:
+    assert [name for name, _ in problems_of({**QUEUES, "REFERRALS_URL": url})] == ["REFERRALS_URL"]
+
+
+def test_the_trigger_must_watch_the_queue_that_deferrals_go_to() -> None:
+    assert problems_of({**QUEUES, "REFERRAL_REQUESTS_QUEUE": "another"}) == [
+        ("REFERRAL_REQUESTS_QUEUE", "must name the queue that REQUESTS_URL ends in")
+    ]
+
+
+def test_under_a_host_what_the_trigger_needs_is_required() -> None:
+    under_host = {**QUEUES, "FUNCTIONS_WORKER_RUNTIME": "python"}
+    assert [name for name, _ in problems_of(under_host)] == [
+        "REFERRAL_REQUESTS_QUEUE",
+        "ReferralRequests__queueServiceUri",
+    ]
+    trigger = {
+        "REFERRAL_REQUESTS_QUEUE": "referral-requests",
+        "ReferralRequests__queueServiceUri": "https://acme.queue.core.windows.net",
+    }
+    read_settings({**under_host, **trigger})
+
+
+def test_the_delivery_limit_is_the_hosts_own() -> None:
+    stated = json.loads(HOST_JSON.read_text())["extensions"]["queues"]["maxDequeueCount"]
+    assert read_max_dequeue_count(HOST_JSON, {}) == stated
+    override = {"AzureFunctionsJobHost__extensions__queues__maxDequeueCount": "3"}
+    assert read_max_dequeue_count(HOST_JSON, override) == 3
+
+
+def test_the_function_time_out_leaves_room_for_every_retry_budget() -> None:
+    hours, minutes, seconds = map(int, json.loads(HOST_JSON.read_text())["functionTimeout"].split(":"))
+    fetch, publish, hand_on = (read_settings(QUEUES).retry_budget,) * 3
+    assert fetch + publish + hand_on < hours * 3600 + minutes * 60 + seconds
