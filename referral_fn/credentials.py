@@ -38,7 +38,7 @@ class TokenSource:
         self._credential = make_credential()
         self._held: dict[str, AccessToken] = {}
         self._flights: dict[str, asyncio.Task[AccessToken]] = {}
-        self._refused: dict[str, str] = {}
+        self._replaced: dict[str, str] = {}
 
     async def token(self, scope: str, *, refused: str | None = None) -> str:
         """A token for the scope.
@@ -51,8 +51,8 @@ class TokenSource:
             TroubleError: `token-unavailable`; the log of azure-identity says why.
         """
         held = self._held.get(scope)
-        replace = refused is not None and self._refused.get(scope) != refused
-        if held and not (replace and held.token == refused) and held.expires_on - time.time() > REFRESH_AHEAD:
+        replace = held is not None and held.token == refused and self._replaced.get(scope) != refused
+        if held and not replace and held.expires_on - time.time() > REFRESH_AHEAD:
             return held.token
         if scope not in self._flights:
             flight = asyncio.create_task(self._request(scope, refused if replace else None))
@@ -75,9 +75,10 @@ class TokenSource:
 
     async def _request(self, scope: str, refused: str | None) -> AccessToken:
         if refused is not None:
-            self._refused[scope] = refused
             await self._forget()
         self._held[scope] = await self._credential.get_token(scope)
+        if refused is not None:
+            self._replaced[scope] = refused
         return self._held[scope]
 
     def _land(self, scope: str, flight: asyncio.Task[AccessToken]) -> None:

@@ -36,7 +36,7 @@ class Forwarder:
         self._tokens = token_source(settings)
         self._partner_center = PartnerCenter(settings, session, self._tokens)
         self._events, self._rejects, self._requests = (
-            StorageQueue(url, session, self._tokens, budget=settings.retry_budget)
+            StorageQueue(url, session, self._tokens)
             for url in (settings.events_url, settings.rejects_url, settings.requests_url)
         )
 
@@ -64,13 +64,12 @@ class Forwarder:
         """
         outcome = await self._forward(request)
         correlation = {"referralId": request.referral_id, "attempt": request.attempt}
-        match outcome:
-            case Forwarded(made):
-                log.info("referral.forwarded", **correlation, eventId=made.id)
-            case Rejected(reason, detail):
-                log.warning("referral.rejected", **correlation, reason=reason, detail=detail)
-            case Deferred(delay, reason, detail):
-                log.warning("referral.deferred", **correlation, reason=reason, detail=detail, seconds=round(delay))
+        if isinstance(outcome, Forwarded):
+            log.info("referral.forwarded", **correlation, eventId=outcome.event.id)
+        else:
+            log.warning(
+                "attempt.failed", **correlation, reason=outcome.reason, detail=outcome.detail, upstream=outcome.upstream
+            )
         return outcome
 
     async def _forward(self, request: ReferralRequest) -> Outcome:
@@ -162,16 +161,19 @@ class Forwarder:
             raise
 
     async def _hand_on(self, outcome: Outcome, request: ReferralRequest | None, text: str, reject_id: str) -> Outcome:
-        if isinstance(outcome, Deferred) and request is not None:
+        correlation = {"referralId": request and request.referral_id, "messageId": reject_id}
+        if isinstance(outcome, Deferred) and request:
             attempt = request.attempt + outcome.counts
             if attempt <= len(self._settings.deferral_schedule):
                 await self.enqueue(request, attempt=attempt, delay=outcome.delay)
+                seconds = round(outcome.delay)
+                log.warning("referral.deferred", **correlation, reason=outcome.reason, attempt=attempt, seconds=seconds)
                 return outcome
             outcome = Rejected("retries-exhausted", f"{outcome.reason}: {outcome.detail}", upstream=outcome.upstream)
         if isinstance(outcome, Rejected):
             for reject in self._reject_events(outcome, request, text, reject_id):
                 await self._rejects.put(reject.encode())
-            log.warning("reject.kept", rejectId=reject_id, reason=outcome.reason, detail=outcome.detail)
+            log.warning("referral.rejected", **correlation, reason=outcome.reason, detail=outcome.detail)
         return outcome
 
     def _reject_events(

@@ -84,18 +84,21 @@ class PartnerCenter:
     ) -> tuple[aiohttp.ClientResponse, bytearray]:
         """One GET. The answer comes with its body, which is complete and at most `MAX_ANSWER` long."""
         url = self._settings.referrals_url.replace("{referralId}", request.referral_id)
-        correlation = {"referralId": request.referral_id, "clientRequestId": str(uuid.uuid4())}
-        headers = {
-            "Accept": "application/json",
-            "Authorization": f"Bearer {token}",
-            "client-request-id": correlation["clientRequestId"],
-            **request.trace.attributes(),
-        }
+        correlation = {"referralId": request.referral_id}
+
+        async def correlate(sent: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+            """A new ID for each request sent: aiohttp itself sends one again when a pooled connection proves dead."""
+            correlation["clientRequestId"] = sent.headers["client-request-id"] = str(uuid.uuid4())
+            return await send(sent)
+
+        headers = {"Accept": "application/json", "Authorization": f"Bearer {token}", **request.trace.attributes()}
         timeout = aiohttp.ClientTimeout(total=max(seconds, 0.001), sock_connect=CONNECT_TIMEOUT, sock_read=seconds)
         started = time.monotonic()
         body = bytearray()
         try:
-            async with self._session.get(url, headers=headers, timeout=timeout, allow_redirects=False) as answer:
+            async with self._session.get(
+                url, headers=headers, timeout=timeout, allow_redirects=False, middlewares=(correlate,)
+            ) as answer:
                 async for chunk in answer.content.iter_any():
                     body += chunk
                     if len(body) > MAX_ANSWER:

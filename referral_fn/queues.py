@@ -15,6 +15,9 @@ from referral_fn.settings import queue_name
 
 SCOPE = "https://storage.azure.com/.default"
 API_VERSION = "2024-11-04"
+BUDGET = 20
+"""Seconds for all attempts at one write."""
+
 MAX_MESSAGE = 48 * 1024
 """Bytes. A message may have 64 KiB (Put Message), and base64 makes four of three."""
 
@@ -28,11 +31,10 @@ class StorageQueue:
 
     max_message = MAX_MESSAGE
 
-    def __init__(self, url: str, session: aiohttp.ClientSession, tokens: TokenSource, *, budget: float) -> None:
+    def __init__(self, url: str, session: aiohttp.ClientSession, tokens: TokenSource) -> None:
         self._url = url
         self._session = session
         self._tokens = tokens
-        self._budget = budget
 
     async def put(self, message: bytes, *, delay: float = 0) -> None:
         """Put a message on the queue, hidden for `delay` seconds (rounded up; 7 days at most).
@@ -48,7 +50,7 @@ class StorageQueue:
         body = b"<QueueMessage><MessageText>%b</MessageText></QueueMessage>" % base64.b64encode(message)
         hidden = min(math.ceil(delay), LONGEST_WAIT)
         url = f"{self._url}/messages?messagettl=-1&visibilitytimeout={hidden}"
-        await retrying(lambda seconds: self._attempt(url, body, seconds), budget=self._budget)
+        await retrying(lambda seconds: self._attempt(url, body, seconds), budget=BUDGET)
 
     @property
     def _name(self) -> str:

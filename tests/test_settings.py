@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from referral_fn.queues import BUDGET
 from referral_fn.settings import SettingsError, read_max_dequeue_count, read_settings
 
 QUEUES = {
@@ -116,5 +117,5 @@ def test_the_delivery_limit_is_the_hosts_own() -> None:
 
 def test_the_function_time_out_leaves_room_for_every_retry_budget() -> None:
     hours, minutes, seconds = map(int, json.loads(HOST_JSON.read_text())["functionTimeout"].split(":"))
-    fetch, publish, hand_on = (read_settings(QUEUES).retry_budget,) * 3
+    fetch, publish, hand_on = read_settings(QUEUES).retry_budget, BUDGET, BUDGET
     assert fetch + publish + hand_on < hours * 3600 + minutes * 60 + seconds

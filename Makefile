@@ -1,0 +1,34 @@
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help run test check bench schemas lock clean setup
+
+help: ## list what there is
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
+
+run: setup ## run the app on this machine and send a referral through it; ONCE=1 ends by itself
+	@$(BIN)/python -m local_stack $(if $(ONCE),--once)
+
+test: setup ## run the whole test suite; ARGS="-k name" runs a part
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: setup ## lint, check the formatting, check the types
+	@$(BIN)/ruff check && $(BIN)/ruff format --check -q && $(BIN)/mypy
+
+bench: setup ## print what the code costs, beside its floor
+	@$(BIN)/python -m benchmarks
+
+schemas: setup ## write the JSON Schemas anew
+	@$(BIN)/python -m schemas.generate
+
+lock: setup ## pin the newest versions that pyproject.toml allows
+	@$(BIN)/uv pip compile -q -U --universal --python-version 3.11 --no-annotate --custom-compile-command "make lock" \
+		pyproject.toml -o requirements.txt
+	@$(BIN)/uv pip compile -q -U --universal --python-version 3.11 --no-annotate --custom-compile-command "make lock" \
+		pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt
+
+clean: ## remove everything that was installed or written here
+	@rm -rf .venv .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+
+setup:
+	@$(PYTHON) local_stack/bootstrap.py

@@ -1,0 +1,1 @@
+"""What the code costs, as a ratio against the least that could do."""

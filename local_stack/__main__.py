@@ -1,0 +1,158 @@
+"""Run the app on this machine, and watch a referral go through it: `make run`."""
+
+import argparse
+import asyncio
+import base64
+import contextlib
+import json
+import signal
+import sys
+import time
+from typing import Any
+
+import aiohttp
+from rich.console import Console
+from rich.json import JSON
+from rich.table import Table
+
+from local_stack.azurite import AzuriteError, Queue
+from local_stack.referrals import REFERRALS, SEED
+from local_stack.serving import is_free
+from local_stack.stack import Host, HostError, Queues, Stack, running
+
+APP_PORT = 7071
+AZURITE_PORT = 10001
+_PATIENCE = 30
+"""Seconds that an event may take to come out of the queue."""
+
+console = Console(highlight=False, soft_wrap=True)
+
+
+async def run(*, once: bool) -> None:
+    """Start everything, send the seed's referral both ways, and stay up unless it was to be once."""
+    with console.status("Starting Azurite and the stand-ins"):
+        stack_running = running(AZURITE_PORT)
+        stack = await stack_running.__aenter__()
+    try:
+        queues = await stack.queues()
+        port = APP_PORT if is_free(APP_PORT) else 0
+        async with stack.host(stack.environment(queues), port) as host:
+            _show_places(stack, host, queues)
+            await _show_both_ways(host, queues)
+            if not once:
+                await _watch(host, queues)
+    finally:
+        await stack_running.__aexit__(None, None, None)
+
+
+def _show_places(stack: Stack, host: Host, queues: Queues) -> None:
+    places = Table.grid("", "", "", padding=(0, 3))
+    places.add_row("the app", host.url + _taken(host.url, APP_PORT), "function_app.py in a small Functions host")
+    places.add_row("queues", stack.azurite.account_url + _taken(stack.azurite.account_url, AZURITE_PORT), "Azurite")
+    for queue in (queues.requests, queues.events, queues.rejects):
+        places.add_row("", f"  {queue.name}", "")
+    places.add_row("Partner Center", stack.partner_center_url, f"stand-in with {len(REFERRALS)} referrals")
+    places.add_row("identity endpoint", stack.identity_url, "stand-in for App Service's")
+    console.print("[bold]Running on this machine[/]")
+    console.print(places, width=160)
+    console.print()
+
+
+def _taken(url: str, usual: int) -> str:
+    return "" if f":{usual}" in url else f" (port {usual} is taken)"
+
+
+async def _show_both_ways(host: Host, queues: Queues) -> None:
+    """Forward the seed's referral by HTTP and by queue, and compare the events that come out.
+
+    Raises:
+        HostError: no event came, or the two differ in their IDs.
+    """
+    referral_id = SEED["id"]
+    started = time.perf_counter()
+    async with aiohttp.ClientSession() as session, session.post(f"{host.url}/api/referrals/{referral_id}") as answer:
+        await answer.read()
+    took = time.perf_counter() - started
+    console.print(f"[bold]by HTTP[/]   POST /api/referrals/{referral_id}")
+    console.print(f"          {answer.status} {answer.reason} in {took * 1000:.0f} ms, token and connections included")
+    first = await _next_event(host, queues.events)
+    console.print(f"          event [green]{first['id']}[/] came out of {queues.events.name}\n")
+
+    console.print(f"[bold]by queue[/]  {referral_id} on {queues.requests.name}")
+    started = time.perf_counter()
+    await queues.requests.send(base64.b64encode(referral_id.encode()).decode())
+    second = await _next_event(host, queues.events)
+    took = time.perf_counter() - started
+    console.print(f"          event [green]{second['id']}[/] came out of {queues.events.name} {took:.1f} s later\n")
+
+    console.print(JSON.from_data(first))
+    if first["id"] != second["id"]:
+        raise HostError("The two events are of the same referral, and should have the same id.")
+    console.print(f"\n[green]Both events have the id[/] {first['id']}\n")
+
+
+async def _next_event(host: Host, queue: Queue) -> dict[str, Any]:
+    """Take the next event out of a queue.
+
+    Raises:
+        HostError: none came.
+    """
+    deadline = time.monotonic() + _PATIENCE
+    while time.monotonic() < deadline:
+        if found := await _take(queue):
+            return found
+        await asyncio.sleep(0.1)
+    raise HostError(f"No event came within {_PATIENCE} seconds. The app said:\n{host.log[-2000:]}")
+
+
+async def _take(queue: Queue) -> dict[str, Any] | None:
+    message = await queue.client.receive_message()
+    if message is None:
+        return None
+    await queue.client.delete_message(message)
+    event: dict[str, Any] = json.loads(base64.b64decode(message.content))
+    return event
+
+
+async def _watch(host: Host, queues: Queues) -> None:
+    """Show each further outcome until somebody presses Ctrl-C."""
+    another = REFERRALS[1]["id"]
+    console.print("Try, from another terminal:")
+    console.print(f"  curl -X POST {host.url}/api/referrals/{another}")
+    console.print(f'  curl -X POST {host.url}/api/referrals -d \'{{"referralIds": ["{another}", "no ID"]}}\'')
+    console.print(f"  curl {host.url}/api/health")
+    console.print("Ctrl-C ends it. What comes out of the queues:\n")
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    while not stop.is_set():
+        for queue in (queues.events, queues.rejects):
+            if found := await _take(queue):
+                _show(queue, found)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), 0.3)
+
+
+def _show(queue: Queue, event: dict[str, Any]) -> None:
+    data = event["data"]
+    said = f"[red]{data['reason']}[/] {data['detail']}" if "reason" in data else data.get("name", "")
+    console.print(f"{queue.name}  {event['id']}  {said}")
+
+
+def main() -> int:
+    """Run it from the command line. Returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m local_stack", description=__doc__)
+    parser.add_argument("--once", action="store_true", help="end by itself once both events have come out")
+    options = parser.parse_args()
+    try:
+        asyncio.run(run(once=options.once))
+    except (AzuriteError, HostError) as error:
+        console.print(str(error), style="red", markup=False)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,143 @@
+"""Azurite's queue service as a process: HTTPS, bearer tokens, on a free port."""
+
+import asyncio
+import base64
+import json
+import os
+import shutil
+import signal
+import ssl
+from pathlib import Path
+from typing import Any, Self
+
+import aiohttp
+from azure.core.pipeline.transport import AioHttpTransport
+from azure.storage.queue.aio import QueueClient, QueueServiceClient
+
+from local_stack.certificates import Authority
+from local_stack.serving import HOST, free_port
+
+ACCOUNT = "devstoreaccount1"
+KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+"""Azurite's documented development account; a secret to nobody."""
+
+_ROOT = Path(__file__).parent.parent
+_START_SECONDS = 60
+_PEEK = 32
+
+
+class AzuriteError(RuntimeError):
+    """Azurite is not there, or does not start; the message says what to do."""
+
+
+class Azurite:
+    """One Azurite. Without a folder it keeps everything in memory."""
+
+    def __init__(self, authority: Authority, folder: Path | None = None, port: int = 0) -> None:
+        self._authority = authority
+        self._folder = folder
+        self.port = free_port(port)
+        self._process: asyncio.subprocess.Process | None = None
+        self.service: QueueServiceClient
+
+    @property
+    def account_url(self) -> str:
+        """The account's queue endpoint."""
+        return f"https://{HOST}:{self.port}/{ACCOUNT}"
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        tls = _client_context(self._authority)
+        session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=tls, limit=0))
+        self.service = QueueServiceClient(
+            self.account_url,
+            credential={"account_name": ACCOUNT, "account_key": KEY},
+            transport=AioHttpTransport(session=session, session_owner=True),
+            retry_total=5,
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.service.close()
+        await self.stop()
+
+    async def start(self) -> None:
+        """Start it, and wait until it answers.
+
+        Raises:
+            AzuriteError: it is not installed, or did not come up.
+        """
+        self._process = await asyncio.create_subprocess_exec(
+            *_command(),
+            *("--queueHost", HOST, "--queuePort", str(self.port), "--oauth", "basic"),
+            *("--cert", str(self._authority.certificate), "--key", str(self._authority.key)),
+            *("--skipApiVersionCheck", "--disableTelemetry", "--silent"),
+            *(("--location", str(self._folder)) if self._folder else ("--inMemoryPersistence",)),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,
+        )
+        output = self._process.stdout
+        try:
+            async with asyncio.timeout(_START_SECONDS):
+                said = b""
+                while output and b"successfully listen" not in said:
+                    line = await output.readline()
+                    if not line:
+                        raise AzuriteError(f"Azurite did not start: {said.decode(errors='replace').strip()}")
+                    said += line
+        except TimeoutError:
+            await self.stop()
+            raise AzuriteError(f"Azurite did not answer within {_START_SECONDS} seconds") from None
+
+    async def stop(self) -> None:
+        """End it at once, and all its processes: where Node comes from PyPI, `node` is a script that starts another."""
+        if self._process and self._process.returncode is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            await self._process.wait()
+
+
+class Queue:
+    """One queue of Azurite's, as a test or a person looks at it."""
+
+    def __init__(self, azurite: Azurite, name: str) -> None:
+        self.name = name
+        self.url = f"{azurite.account_url}/{name}"
+        self.client: QueueClient = azurite.service.get_queue_client(name)
+
+    async def send(self, text: str) -> None:
+        """Put a message on it, as it is."""
+        await self.client.send_message(text, time_to_live=-1)
+
+    async def texts(self) -> list[str]:
+        """The first 32 messages that can be seen, decoded from base64."""
+        return [decode(message.content) for message in await self.client.peek_messages(max_messages=_PEEK)]
+
+    async def documents(self) -> list[Any]:
+        """The same as JSON."""
+        return [json.loads(text) for text in await self.texts()]
+
+    async def count(self) -> int:
+        """How many messages it holds, hidden ones included."""
+        return (await self.client.get_queue_properties()).approximate_message_count or 0
+
+
+def decode(content: str) -> str:
+    """What a message of ours says."""
+    return base64.b64decode(content).decode()
+
+
+def _client_context(authority: Authority) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=authority.root)
+
+
+def _command() -> list[str]:
+    """Node, and the program: where bootstrap.py put them."""
+    program = Path(os.environ.get("AZURITE_PATH", _ROOT / ".venv" / "azurite" / "node_modules" / "azurite"))
+    main = program / "dist" / "src" / "queue" / "main.js"
+    beside_python = _ROOT / ".venv" / "bin" / "node"
+    node = str(beside_python) if beside_python.exists() else shutil.which("node")
+    if not main.exists() or node is None:
+        raise AzuriteError("Azurite is not installed here: `make run` and `make test` install it")
+    return [node, str(main)]

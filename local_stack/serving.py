@@ -1,0 +1,43 @@
+"""Serving an aiohttp application on a port of this machine."""
+
+import contextlib
+import socket
+import ssl
+from collections.abc import AsyncIterator
+
+from aiohttp import web
+
+HOST = "127.0.0.1"
+
+
+def is_free(port: int) -> bool:
+    """Whether nothing listens on the port."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+def free_port(preferred: int = 0) -> int:
+    """The preferred port, or another where it is taken."""
+    if preferred and is_free(preferred):
+        return preferred
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.asynccontextmanager
+async def serving(app: web.Application, port: int = 0, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
+    """Serve until left. Yields the URL."""
+    runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, HOST, free_port(port), ssl_context=tls)
+        await site.start()
+        yield f"{'https' if tls else 'http'}://{HOST}:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()

@@ -1,0 +1,184 @@
+"""Everything the app needs around it, and the app's own host as a process."""
+
+import asyncio
+import contextlib
+import os
+import sys
+import tempfile
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from local_stack.azurite import Azurite, Queue
+from local_stack.certificates import Authority
+from local_stack.identity import CLIENT_ID, IdentityEndpoint
+from local_stack.partner_center import PartnerCenter
+from local_stack.serving import serving
+from local_stack.tokens import Issuer
+
+ROOT = Path(__file__).parent.parent
+_START_SECONDS = 60
+
+
+class HostError(RuntimeError):
+    """The Functions host did not come up; the message ends with what it said."""
+
+
+@dataclass(frozen=True)
+class Queues:
+    """The queues of one installation of the app."""
+
+    events: Queue
+    rejects: Queue
+    requests: Queue
+    poison: Queue
+
+
+class Host:
+    """A running Functions host."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self._lines: list[str] = []
+        self._grown = asyncio.Condition()
+        self._reading = asyncio.create_task(self._read())
+        self.url = ""
+
+    @property
+    def log(self) -> str:
+        """What it has said so far."""
+        return "".join(self._lines)
+
+    async def ready(self) -> None:
+        """Wait until it serves.
+
+        Raises:
+            HostError: it ended instead, or took too long.
+        """
+        try:
+            async with asyncio.timeout(_START_SECONDS):
+                line = (await self._process.stdout.readline()).decode()  # type: ignore[union-attr]
+        except TimeoutError:
+            line = ""
+        if not line.startswith("ready "):
+            await self.kill()
+            raise HostError("The Functions host did not start:\n" + "".join(self._lines[-15:]))
+        self.url = line.removeprefix("ready ").strip()
+
+    async def says(self, text: str) -> None:
+        """Wait until its log holds the text."""
+        async with self._grown:
+            await self._grown.wait_for(lambda: text in self.log)
+
+    async def stop(self) -> None:
+        """Stop it in an orderly way."""
+        await self._end(self._process.terminate)
+
+    async def kill(self) -> None:
+        """End it at once."""
+        await self._end(self._process.kill)
+
+    async def _end(self, signal: object) -> None:
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                signal()  # type: ignore[operator]
+        await self._process.wait()
+        await self._reading
+
+    async def _read(self) -> None:
+        while line := await self._process.stderr.readline():  # type: ignore[union-attr]
+            async with self._grown:
+                self._lines.append(line.decode(errors="replace"))
+                self._grown.notify_all()
+
+
+@dataclass
+class Stack:
+    """The running stand-ins."""
+
+    authority: Authority
+    identity: IdentityEndpoint
+    partner_center: PartnerCenter
+    azurite: Azurite
+    identity_url: str
+    partner_center_url: str
+
+    async def queues(self, prefix: str = "") -> Queues:
+        """Make the queues of one installation: `{prefix}referral-events` and so on."""
+        made = Queues(
+            *(
+                Queue(self.azurite, f"{prefix}{name}")
+                for name in ("referral-events", "referral-rejects", "referral-requests", "referral-requests-poison")
+            )
+        )
+        for queue in (made.events, made.rejects, made.requests, made.poison):
+            await queue.client.create_queue()
+        return made
+
+    async def fresh_queues(self) -> Queues:
+        """Queues that nobody else uses."""
+        return await self.queues(f"q{uuid.uuid4().hex[:12]}-")
+
+    def environment(self, queues: Queues, **overrides: str) -> dict[str, str]:
+        """The app settings, and what the machine's identity is reached by. An empty override unsets."""
+        settings = {
+            "REFERRALS_URL": f"{self.partner_center_url}/v1/referrals/{{referralId}}",
+            "REFERRALS_AUTH": "managed-identity",
+            "AZURE_CLIENT_ID": CLIENT_ID,
+            "EVENTS_URL": queues.events.url,
+            "REJECTS_URL": queues.rejects.url,
+            "REQUESTS_URL": queues.requests.url,
+            "REFERRAL_REQUESTS_QUEUE": queues.requests.name,
+            "ReferralRequests__queueServiceUri": self.azurite.account_url,
+            "ReferralRequests__credential": "managedidentity",
+            "ReferralRequests__clientId": CLIENT_ID,
+            "IDENTITY_ENDPOINT": f"{self.identity_url}/msi/token",
+            "IDENTITY_HEADER": self.identity.secret,
+            "SSL_CERT_FILE": str(self.authority.root),
+        }
+        return {name: value for name, value in {**settings, **overrides}.items() if value}
+
+    @contextlib.asynccontextmanager
+    async def host(self, environment: dict[str, str], port: int = 0) -> AsyncIterator[Host]:
+        """The app under the Functions host, as a process with these settings, until left.
+
+        Raises:
+            HostError: it did not come up.
+        """
+        inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        coverage = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "local_stack.functions_host", "--root", str(ROOT), "--port", str(port)),
+            cwd=ROOT,
+            env={**inherited, **coverage, **environment},
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
+        )
+        host = Host(process)
+        try:
+            await host.ready()
+            yield host
+        finally:
+            await host.stop()
+
+
+@contextlib.asynccontextmanager
+async def running(azurite_port: int = 0) -> AsyncIterator[Stack]:
+    """Start the stand-ins, and stop them when left.
+
+    Raises:
+        AzuriteError: Azurite is not installed, or does not start.
+    """
+    with tempfile.TemporaryDirectory(prefix="referral-fn-") as folder:
+        authority = Authority(Path(folder))
+        issuer = Issuer()
+        identity, partner_center = IdentityEndpoint(issuer), PartnerCenter(issuer)
+        async with (
+            serving(identity.app) as identity_url,
+            serving(partner_center.app, tls=authority.server_context()) as partner_center_url,
+            Azurite(authority, port=azurite_port) as azurite,
+        ):
+            yield Stack(authority, identity, partner_center, azurite, identity_url, partner_center_url)

@@ -1,0 +1,109 @@
+"""The app under its host, with stand-ins around it and a real Azurite: each test has its own process and queues."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import aiohttp
+import pytest
+from hypothesis import settings
+
+from local_stack.azurite import Queue
+from local_stack.stack import Host, Queues, Stack, running
+
+settings.register_profile("suite", deadline=None)
+settings.load_profile("suite")
+
+Json = Any
+T = TypeVar("T")
+_BETWEEN_LOOKS = 0.05
+
+
+@dataclass
+class App:
+    """A running app, as a caller and an operator see it."""
+
+    stack: Stack
+    queues: Queues
+    host: Host
+    session: aiohttp.ClientSession
+    events: list[Json] = field(default_factory=list)
+
+    async def post(self, path: str, body: Any = None, **headers: str) -> tuple[aiohttp.ClientResponse, Json]:
+        """POST, and read the answer as JSON."""
+        data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        async with self.session.post(f"{self.host.url}/api/{path}", data=data, headers=named) as answer:
+            text = await answer.read()
+            return answer, json.loads(text) if text else None
+
+    async def forward(self, referral_id: str, **headers: str) -> tuple[aiohttp.ClientResponse, Json]:
+        """Ask for a referral over HTTP."""
+        return await self.post(f"referrals/{referral_id}", **headers)
+
+    async def lies_on(self) -> dict[str, list[Json]]:
+        """What lies on each queue to be seen, and how many requests are waiting, hidden ones included."""
+        return {
+            "events": await self.queues.events.documents(),
+            "rejects": await self.queues.rejects.documents(),
+            "requests": [None] * await self.queues.requests.count(),
+            "poison": [None] * await self.queues.poison.count(),
+        }
+
+
+@pytest.fixture(scope="session")
+async def stack() -> AsyncIterator[Stack]:
+    """The stand-ins and Azurite, once for a test worker."""
+    async with running() as started:
+        yield started
+
+
+StartApp = Callable[..., AbstractAsyncContextManager[App]]
+
+
+@pytest.fixture
+def start_app(stack: Stack) -> StartApp:
+    """Starts the app with the settings a test wants; by default with quick attempts that are really quick."""
+
+    @contextlib.asynccontextmanager
+    async def start(**overrides: str) -> AsyncIterator[App]:
+        queues = await stack.fresh_queues()
+        quick = {
+            "REFERRALS_RETRY_BUDGET": "1",
+            "AzureFunctionsJobHost__extensions__queues__maxPollingInterval": "00:00:00.2",
+            "AzureFunctionsJobHost__extensions__queues__visibilityTimeout": "00:00:00",
+        }
+        environment = stack.environment(queues, **{**quick, **overrides})
+        async with stack.host(environment) as host, aiohttp.ClientSession() as session:
+            yield App(stack, queues, host, session)
+
+    return start
+
+
+@pytest.fixture
+async def app(start_app: StartApp) -> AsyncIterator[App]:
+    """The app with its usual settings."""
+    async with start_app() as started:
+        yield started
+
+
+async def until(look: Callable[[], Awaitable[T]], expected: T) -> None:
+    """Look until what is expected is seen; the test's own time-out is the limit."""
+    while await look() != expected:
+        await asyncio.sleep(_BETWEEN_LOOKS)
+
+
+async def eventually_holds(queue: Queue, count: int = 1) -> list[Json]:
+    """Wait until a queue shows so many messages."""
+    while len(found := await queue.documents()) < count:
+        await asyncio.sleep(_BETWEEN_LOOKS)
+    return found
+
+
+async def eventually_empty(queue: Queue) -> None:
+    """Wait until nothing is on a queue, hidden messages included."""
+    await until(queue.count, 0)

@@ -1,0 +1,232 @@
+"""The functions as callers and operators meet them, under the host, on real queues."""
+
+import asyncio
+import base64
+import json
+import uuid
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from local_stack.partner_center import Fault
+from local_stack.referrals import REFERRALS
+from tests.conftest import App, StartApp, eventually_empty, eventually_holds
+from tests.documents import SEED_ID, seed
+from tests.test_contacts import PERSONAL, gossip
+
+IDS = [referral["id"] for referral in REFERRALS]
+
+
+async def test_the_app_has_these_functions_and_bindings() -> None:
+    from function_app import app as functions  # noqa: PLC0415 - importing it checks the settings of this process
+
+    found = {
+        function.get_function_name(): function.get_trigger().get_dict_repr()  # type: ignore[union-attr]
+        for function in functions.get_functions()
+    }
+    assert {name: binding["type"] for name, binding in found.items()} == {
+        "forward_referral": "httpTrigger",
+        "request_referrals": "httpTrigger",
+        "health": "httpTrigger",
+        "forward_queued_referral": "queueTrigger",
+    }
+    assert (found["forward_referral"]["route"], found["request_referrals"]["route"]) == (
+        "referrals/{referralId}",
+        "referrals",
+    )
+    queue = found["forward_queued_referral"]
+    assert (queue["queueName"], queue["connection"]) == ("%REFERRAL_REQUESTS_QUEUE%", "ReferralRequests")
+    levels = {name: str(binding.get("authLevel")) for name, binding in found.items() if "authLevel" in binding}
+    assert [name for name, level in levels.items() if level.endswith("ANONYMOUS")] == ["health"]
+
+
+async def test_every_referral_of_the_stand_in_is_forwarded_by_http(app: App) -> None:
+    for referral_id in IDS:
+        answer, event = await app.forward(referral_id)
+        assert (answer.status, event["subject"]) == (200, referral_id)
+    assert await app.queues.events.count() == len(IDS)
+
+
+async def test_a_batch_is_queued_and_every_id_has_its_fate(app: App) -> None:
+    asked = [*IDS, IDS[0].upper(), "42", None]
+    answer, body = await app.post("referrals", {"referralIds": asked})
+    assert answer.status == 202
+    assert [result["index"] for result in body["results"]] == list(range(len(asked)))
+    assert Counter(result["status"] for result in body["results"]) == {"queued": len(IDS) + 1, "invalid": 2}
+    assert body["results"][-1] == {"index": len(asked) - 1, "status": "invalid", "detail": "must be a GUID"}
+    events = await eventually_holds(app.queues.events, len(IDS))
+    assert sorted(event["subject"] for event in events) == sorted(IDS)
+    await eventually_empty(app.queues.requests)
+
+
+async def test_a_batch_that_cannot_be_queued_says_so(start_app: StartApp, stack: Any) -> None:
+    async with start_app(REQUESTS_URL=f"{stack.azurite.account_url}/gone", REFERRAL_REQUESTS_QUEUE="gone") as app:
+        answer, problem = await app.post("referrals", {"referralIds": [SEED_ID]})
+        assert (answer.status, answer.headers["Retry-After"]) == (503, "10")
+        assert problem["results"][0]["status"] == "failed"
+        answer, problem = await app.forward(SEED_ID, Prefer="respond-async")
+        assert (answer.status, problem["type"]) == (503, "urn:referral-fn:problem:queue-unavailable")
+
+
+@pytest.mark.parametrize("by_path", [True, False])
+async def test_a_caller_may_prefer_not_to_wait(app: App, by_path: bool) -> None:  # noqa: FBT001
+    path, body = (f"referrals/{SEED_ID}", None) if by_path else ("referrals", {"referralId": SEED_ID})
+    answer, said = await app.post(path, body, Prefer="wait=5, respond-async")
+    assert (answer.status, answer.headers["Preference-Applied"]) == (202, "respond-async")
+    assert said == {"referralId": SEED_ID, "status": "queued"}
+    (event,) = await eventually_holds(app.queues.events)
+    assert event["subject"] == SEED_ID
+
+
+async def test_one_referral_may_be_asked_for_in_the_body(app: App) -> None:
+    answer, event = await app.post("referrals", {"referralId": SEED_ID})
+    assert (answer.status, event["subject"]) == (200, SEED_ID)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        base64.b64encode(SEED_ID.encode()).decode(),
+        json.dumps({"referralId": SEED_ID}),
+        json.dumps(
+            {
+                "EventName": "referral-updated",
+                "ResourceUri": f"https://api.partnercenter.microsoft.com/engagements/v1/referrals/{SEED_ID}",
+                "ResourceName": "referral",
+            }
+        ),
+        json.dumps({"specversion": "1.0", "id": "1", "source": "/crm", "type": "sync", "subject": SEED_ID.upper()}),
+    ],
+)
+async def test_every_kind_of_message_is_forwarded(app: App, message: str) -> None:
+    await app.queues.requests.send(message)
+    (event,) = await eventually_holds(app.queues.events)
+    assert event["subject"] == SEED_ID
+    await eventually_empty(app.queues.requests)
+
+
+async def test_an_event_or_a_reject_put_back_is_forwarded_anew(app: App) -> None:
+    _, event = await app.forward(SEED_ID)
+    await app.queues.requests.send(json.dumps(event))
+    assert [again["id"] for again in await eventually_holds(app.queues.events, 2)] == [event["id"]] * 2
+
+    missing = str(uuid.uuid4())
+    await app.queues.requests.send(missing)
+    (reject,) = await eventually_holds(app.queues.rejects)
+    app.stack.partner_center.referrals[missing] = seed(id=missing)
+    await app.queues.requests.send(json.dumps(reject))
+    assert (await eventually_holds(app.queues.events, 3))[2]["subject"] == missing
+
+
+async def test_the_host_may_decode_base64_itself(start_app: StartApp) -> None:
+    async with start_app(AzureFunctionsJobHost__extensions__queues__messageEncoding="base64") as app:
+        await app.forward(SEED_ID, Prefer="respond-async")
+        await app.queues.requests.send(base64.b64encode(b"\xff\xfe").decode())
+        await eventually_holds(app.queues.events)
+        (reject,) = await eventually_holds(app.queues.rejects)
+        assert reject["data"]["message"] == {"text": "\\xff\\xfe"}
+
+
+async def test_a_hundred_at_once_are_all_forwarded_with_one_token_request(start_app: StartApp) -> None:
+    async with start_app(REFERRALS_RETRY_BUDGET="20") as app:
+        before = app.stack.identity.requests.copy()
+        answers = await asyncio.gather(*(app.forward(SEED_ID) for _ in range(100)))
+        assert {answer.status for answer, _ in answers} == {200}
+        assert await app.queues.events.count() == 100
+        assert (app.stack.identity.requests - before)["https://api.partner.microsoft.com"] == 1
+
+
+async def test_a_refused_token_is_replaced_once_for_all_who_hold_it(app: App) -> None:
+    partner_center, identity = app.stack.partner_center, app.stack.identity
+    resource = "https://api.partner.microsoft.com"
+    await app.forward(SEED_ID)
+    before = identity.requests[resource]
+    partner_center.refused_tokens.add(partner_center.calls[-1].token_hash)
+    answers = await asyncio.gather(*(app.forward(SEED_ID) for _ in range(20)))
+    assert {answer.status for answer, _ in answers} == {200}
+    assert identity.requests[resource] == before + 1
+
+
+async def test_today_s_url_works_as_the_seed_s_does(start_app: StartApp, stack: Any) -> None:
+    collection = f"{stack.partner_center_url}/v1.0/engagements/referrals"
+    async with start_app(REFERRALS_URL=f"{collection}/{{referralId}}") as app:
+        answer, event = await app.forward(IDS[1])
+        assert (answer.status, event["source"]) == (200, collection)
+
+
+@pytest.mark.parametrize(("policy", "personal"), [("none", False), ("consented", False), ("full", True)])
+async def test_people_appear_in_events_by_policy_and_in_logs_never(
+    start_app: StartApp,
+    policy: str,
+    personal: bool,  # noqa: FBT001
+) -> None:
+    async with start_app(REFERRAL_CONTACTS=policy) as app:
+        referral_id = str(uuid.uuid4())
+        app.stack.partner_center.referrals[referral_id] = gossip() | {"id": referral_id}
+        _, event = await app.forward(referral_id)
+        await app.queues.requests.send(referral_id)
+        events = await eventually_holds(app.queues.events, 2)
+        app.stack.partner_center.faults[referral_id] = Fault("replace", document=gossip() | {"id": 5, "team": "Zelda"})
+        await app.forward(referral_id)
+        for text in (json.dumps(event, ensure_ascii=False), json.dumps(events, ensure_ascii=False)):
+            assert any(word.casefold() in text.casefold() for word in PERSONAL) is personal
+        assert [word for word in PERSONAL if word.casefold() in app.host.log.casefold()] == []
+
+
+async def test_every_call_is_logged_with_both_sides_ids(app: App) -> None:
+    await app.forward(SEED_ID)
+    await app.host.says('"event":"referral.forwarded"')
+    lines = [json.loads(line[line.index("{") :]) for line in app.host.log.splitlines() if '"event":' in line]
+    (answered,) = [line for line in lines if line["event"] == "upstream.answered"]
+    calls = [call.client_request_id for call in app.stack.partner_center.calls]
+    assert answered["clientRequestId"] in calls
+    assert uuid.UUID(answered["requestId"])
+    (forwarded,) = [line for line in lines if line["event"] == "referral.forwarded"]
+    assert forwarded["eventId"].startswith(SEED_ID)
+
+
+async def test_health_is_fine_when_the_settings_are(app: App) -> None:
+    async with app.session.get(f"{app.host.url}/api/health") as answer:
+        assert (answer.status, await answer.json()) == (200, {"status": "ok"})
+
+
+async def test_wrong_settings_are_all_named_and_no_function_goes_missing(start_app: StartApp) -> None:
+    wrong = {"EVENTS_URL": "", "REJECTS_URL": "queue hush-hush", "REFERRAL_CONTACTS": "hush-hush"}
+    async with start_app(**wrong) as app:
+        async with app.session.get(f"{app.host.url}/api/health") as answer:
+            problem = await answer.json()
+            assert (answer.status, answer.content_type) == (503, "application/problem+json")
+        assert [setting["name"] for setting in problem["settings"]] == [
+            "EVENTS_URL",
+            "REFERRAL_CONTACTS",
+            "REJECTS_URL",
+        ]
+        await app.host.says('"event":"settings.wrong"')
+        assert app.host.log.count('"event":"settings.wrong"') == 1
+        assert all(name in app.host.log for name in wrong)
+        assert "hush-hush" not in app.host.log + str(problem)
+        answer, problem = await app.forward(SEED_ID)
+        assert (answer.status, problem["type"]) == (503, "urn:referral-fn:problem:misconfigured")
+
+
+async def test_without_its_queue_s_name_the_trigger_is_in_error_and_health_says_why(start_app: StartApp) -> None:
+    async with start_app(REFERRAL_REQUESTS_QUEUE="") as app:
+        await app.host.says("The 'forward_queued_referral' function is in error")
+        async with app.session.get(f"{app.host.url}/api/health") as answer:
+            assert [setting["name"] for setting in (await answer.json())["settings"]] == ["REFERRAL_REQUESTS_QUEUE"]
+
+
+async def test_the_host_stops_in_order_and_lets_work_in_flight_finish(start_app: StartApp) -> None:
+    async with start_app(REFERRALS_RETRY_BUDGET="10") as app:
+        referral_id = str(uuid.uuid4())
+        app.stack.partner_center.referrals[referral_id] = seed(id=referral_id)
+        app.stack.partner_center.faults[referral_id] = Fault("latency", seconds=1)
+        await app.queues.requests.send(referral_id)
+        calls = app.stack.partner_center.calls
+        while referral_id not in {call.referral_id for call in calls}:
+            await asyncio.sleep(0.02)
+        await app.host.stop()
+        assert [event["subject"] for event in await app.queues.events.documents()] == [referral_id]
+        assert await app.queues.requests.count() == 0
+        assert "Unclosed" not in app.host.log

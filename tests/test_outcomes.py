@@ -1,0 +1,253 @@
+"""Every row of the table of outcomes, from end to end: what the caller is told, and what lies on each queue."""
+
+import dataclasses
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from local_stack.partner_center import Fault
+from tests.conftest import App, StartApp, eventually_empty, eventually_holds, until
+from tests.documents import seed
+
+REFUSED = [400, 405, 406, 409, 411, 412, 413, 415, 416, 422, 501]
+TROUBLED = [402, 408, 418, 423, 425, 429, 500, 502, 503, 504, 507, 509]
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    fault: Fault
+    status: int
+    reason: str
+
+
+def rows(reason: str, status: int, *faults: Fault) -> list[Any]:
+    return [pytest.param(Row(fault, status, reason), id=f"{fault.kind}-{fault.status}") for fault in faults]
+
+
+def statuses(*codes: int) -> list[Fault]:
+    return [Fault("status", status=code) for code in codes]
+
+
+REJECTED = [
+    *rows("referral-not-found", 404, *statuses(404, 410)),
+    *rows("upstream-refused", 502, *statuses(*REFUSED)),
+    *rows("invalid-referral", 502, Fault("replace", document=[]), Fault("replace", document={"id": str(uuid.uuid4())})),
+    *rows("event-too-large", 502, Fault("oversize"), Fault("replace", document="large")),
+]
+DEFERRED = [
+    *rows("upstream-throttled", 503, *statuses(429)),
+    *rows("upstream-unavailable", 503, *statuses(*(code for code in TROUBLED if code != 429))),
+    *rows(
+        "upstream-unavailable",
+        503,
+        *(Fault(kind) for kind in ("truncated", "garbage", "html", "reset", "reset-mid-body", "redirect")),
+    ),
+    *rows("upstream-timeout", 504, Fault("stall")),
+    *rows("upstream-denied", 502, *statuses(401, 403)),
+]
+
+
+@pytest.fixture
+async def referral_id(app: App) -> AsyncIterator[str]:
+    """A referral of the test's own, forgotten afterwards."""
+    made = str(uuid.uuid4())
+    app.stack.partner_center.referrals[made] = seed(id=made)
+    yield made
+    del app.stack.partner_center.referrals[made]
+    app.stack.partner_center.faults.pop(made, None)
+
+
+def arm(app: App, referral_id: str, fault: Fault) -> None:
+    """Give a referral a fault; the document `large` stands for one that makes an event over 48 KiB."""
+    if fault.document == "large":
+        fault = dataclasses.replace(fault, document=seed(id=referral_id, name="\u00e9" * 30_000))
+    app.stack.partner_center.faults[referral_id] = fault
+
+
+async def test_a_referral_is_forwarded_both_ways_with_the_same_id(app: App, referral_id: str) -> None:
+    answer, event = await app.forward(referral_id.upper())
+    assert (answer.status, answer.content_type) == (200, "application/cloudevents+json")
+    await app.queues.requests.send(referral_id)
+    events = await eventually_holds(app.queues.events, 2)
+    assert events == [event, event]
+    await eventually_empty(app.queues.requests)
+    assert await app.lies_on() == {"events": events, "rejects": [], "requests": [], "poison": []}
+
+
+@pytest.mark.parametrize("row", REJECTED)
+async def test_what_will_not_work_is_rejected(app: App, referral_id: str, row: Row) -> None:
+    arm(app, referral_id, row.fault)
+    answer, problem = await app.forward(referral_id)
+    assert (answer.status, answer.content_type) == (row.status, "application/problem+json")
+    assert (problem["type"], problem["status"]) == (f"urn:referral-fn:problem:{row.reason}", row.status)
+    assert await app.lies_on() == {"events": [], "rejects": [], "requests": [], "poison": []}
+
+    await app.queues.requests.send(referral_id)
+    (reject,) = await eventually_holds(app.queues.rejects)
+    assert (reject["type"], reject["subject"]) == ("partnercenter.referral.rejected.v1", referral_id)
+    assert (reject["data"]["reason"], reject["data"]["referralId"]) == (row.reason, referral_id)
+    await eventually_empty(app.queues.requests)
+    assert await app.lies_on() == {"events": [], "rejects": [reject], "requests": [], "poison": []}
+
+
+@pytest.mark.parametrize("row", DEFERRED)
+async def test_what_may_work_later_is_deferred(app: App, referral_id: str, row: Row) -> None:
+    arm(app, referral_id, row.fault)
+    answer, problem = await app.forward(referral_id)
+    assert (answer.status, problem["type"]) == (row.status, f"urn:referral-fn:problem:{row.reason}")
+    assert ("Retry-After" in answer.headers) is (row.status != 502)
+    assert await app.lies_on() == {"events": [], "rejects": [], "requests": [], "poison": []}
+
+    await app.queues.requests.send(referral_id)
+    await app.host.says('"event":"referral.deferred"')
+    await until(app.queues.requests.count, 1)  # the message that was sent is done with; the deferred one is hidden
+    assert await app.lies_on() == {"events": [], "rejects": [], "requests": [None], "poison": []}
+    assert f'"reason":"{row.reason}"' in app.host.log
+    assert ("ERROR referral_fn" in app.host.log) is (row.reason == "upstream-denied")
+
+
+@pytest.mark.parametrize("status", [400, 500])
+async def test_without_a_token_a_referral_is_deferred(start_app: StartApp, status: int) -> None:
+    scope = f"https://nobody.example/{status}"
+    async with start_app(REFERRALS_SCOPE=f"{scope}/.default") as app:
+        app.stack.identity.failures[scope] = status
+        answer, problem = await app.forward(str(uuid.uuid4()))
+        assert (answer.status, problem["type"]) == (502, "urn:referral-fn:problem:token-unavailable")
+        await app.queues.requests.send(str(uuid.uuid4()))
+        await app.host.says('"event":"referral.deferred"')
+        await app.host.says('"event":"token.failed"')
+        assert await app.queues.rejects.count() == 0
+
+
+@pytest.mark.parametrize("text", ["hello", "{}", '{"referralId": "42"}', "\u00fcber" * 4_000, '"' * 45_000, "\x7f" * 9])
+async def test_a_message_that_asks_for_no_referral_is_rejected_whole(app: App, text: str) -> None:
+    await app.queues.requests.send(text)
+    rejects = await eventually_holds(app.queues.rejects)
+    rejects = await eventually_holds(app.queues.rejects, rejects[0]["data"]["message"].get("parts", 1))
+    messages = sorted((reject["data"]["message"] for reject in rejects), key=lambda message: message.get("part", 1))
+    assert "".join(message["text"] for message in messages) == text
+    assert {reject["data"]["reason"] for reject in rejects} == {"invalid-request"}
+    assert len({reject["id"] for reject in rejects}) == len(rejects)
+    await eventually_empty(app.queues.requests)
+    assert (await app.queues.events.count(), await app.queues.poison.count()) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "reason"),
+    [
+        ("referrals/42", None, 400, "invalid-request"),
+        ("referrals", {"referralId": "42"}, 400, "invalid-request"),
+        ("referrals", {"referralIds": []}, 400, "invalid-request"),
+        ("referrals", {"referralIds": ["42", None]}, 400, "invalid-request"),
+        ("referrals", b"\xff", 400, "invalid-request"),
+        ("referrals", b"[" * 10_000, 400, "invalid-request"),
+        ("referrals", b" " * 300_000, 413, "request-too-large"),
+    ],
+)
+async def test_a_call_that_asks_for_no_referral_is_told_why(
+    app: App, path: str, body: Any, status: int, reason: str
+) -> None:
+    answer, problem = await app.post(path, body)
+    assert (answer.status, problem["type"]) == (status, f"urn:referral-fn:problem:{reason}")
+    assert problem["detail"]
+    assert await app.lies_on() == {"events": [], "rejects": [], "requests": [], "poison": []}
+
+
+async def test_a_deferred_referral_arrives_once_the_trouble_is_over(start_app: StartApp) -> None:
+    async with start_app(REFERRALS_DEFERRAL_SCHEDULE="1,1,1") as app:
+        referral_id = str(uuid.uuid4())
+        app.stack.partner_center.referrals[referral_id] = seed(id=referral_id)
+        app.stack.partner_center.faults[referral_id] = Fault("status", status=500, times=4)
+        traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+        await app.forward(referral_id, Prefer="respond-async", traceparent=traceparent)
+        (event,) = await eventually_holds(app.queues.events)
+        assert (event["subject"], event["traceparent"]) == (referral_id, traceparent)
+        assert '"attempt":1' in app.host.log
+        await eventually_empty(app.queues.requests)
+        assert {call.traceparent for call in app.stack.partner_center.calls if call.referral_id == referral_id} == {
+            traceparent
+        }
+
+
+async def test_a_request_whose_schedule_is_used_up_is_rejected_with_its_last_trouble(start_app: StartApp) -> None:
+    async with start_app(REFERRALS_DEFERRAL_SCHEDULE="1,1") as app:
+        referral_id = str(uuid.uuid4())
+        app.stack.partner_center.faults[referral_id] = Fault("status", status=500)
+        await app.queues.requests.send(referral_id)
+        (reject,) = await eventually_holds(app.queues.rejects)
+        assert (reject["data"]["reason"], reject["data"]["attempts"]) == ("retries-exhausted", 2)
+        assert reject["data"]["detail"].startswith("upstream-unavailable: Partner Center answered 500")
+        assert reject["data"]["upstream"]["code"] == "generalException"
+        calls = [call for call in app.stack.partner_center.calls if call.referral_id == referral_id]
+        assert len(calls) == len({call.client_request_id for call in calls}) == 9
+
+
+async def test_a_message_on_its_last_delivery_is_rejected_and_not_tried(start_app: StartApp) -> None:
+    async with start_app(AzureFunctionsJobHost__extensions__queues__maxDequeueCount="1") as app:
+        referral_id = str(uuid.uuid4())
+        await app.queues.requests.send(referral_id)
+        (reject,) = await eventually_holds(app.queues.rejects)
+        assert (reject["data"]["reason"], reject["subject"]) == ("retries-exhausted", referral_id)
+        await eventually_empty(app.queues.requests)
+        assert await app.lies_on() == {"events": [], "rejects": [reject], "requests": [], "poison": []}
+        assert not [call for call in app.stack.partner_center.calls if call.referral_id == referral_id]
+
+
+async def test_an_outcome_that_cannot_be_handed_on_is_delivered_again(start_app: StartApp) -> None:
+    async with start_app(REJECTS_URL="https://127.0.0.1:9/nobody/listens") as app:
+        await app.queues.requests.send("hello")
+        await app.host.says("Executed 'Functions.forward_queued_referral' (Failed)")
+        await app.host.says('"event":"handover.failed"')
+        assert await app.queues.requests.count() == 1
+        assert await app.queues.events.count() == 0
+
+
+async def test_a_missing_events_queue_is_named_and_the_referral_deferred(start_app: StartApp, stack: Any) -> None:
+    nowhere = f"{stack.azurite.account_url}/not-there"
+    async with start_app(EVENTS_URL=nowhere) as app:
+        referral_id = str(uuid.uuid4())
+        app.stack.partner_center.referrals[referral_id] = seed(id=referral_id)
+        answer, problem = await app.forward(referral_id)
+        assert (answer.status, problem["type"]) == (503, "urn:referral-fn:problem:queue-unavailable")
+        assert problem["detail"] == "queue not-there does not exist (404 QueueNotFound)"
+        await app.queues.requests.send(referral_id)
+        await app.host.says('"event":"referral.deferred"')
+        assert await app.queues.rejects.count() == 0
+
+
+async def test_retry_after_holds_back_every_other_request(start_app: StartApp) -> None:
+    async with start_app() as app:
+        throttled, bystander = str(uuid.uuid4()), str(uuid.uuid4())
+        app.stack.partner_center.faults[throttled] = Fault("status", status=429, retry_after="120")
+        answer, _ = await app.forward(throttled)
+        assert answer.status == 503
+        assert 120 <= int(answer.headers["Retry-After"]) <= 133
+        answer, problem = await app.forward(bystander)
+        assert (answer.status, problem["type"]) == (503, "urn:referral-fn:problem:upstream-throttled")
+        assert 100 < int(answer.headers["Retry-After"]) <= 133
+        assert [call.referral_id for call in app.stack.partner_center.calls].count(throttled) == 1
+        assert bystander not in [call.referral_id for call in app.stack.partner_center.calls]
+
+
+async def test_no_redirect_is_followed(app: App, referral_id: str) -> None:
+    arm(app, referral_id, Fault("redirect"))
+    await app.forward(referral_id)
+    assert app.stack.partner_center.followed == 0
+
+
+async def test_invalid_referrals_are_told_by_path_and_rule_without_values(app: App, referral_id: str) -> None:
+    arm(
+        app, referral_id, Fault("replace", document=seed(id=referral_id, team="Sue Smith", createdDateTime="Sue Smith"))
+    )
+    _, problem = await app.forward(referral_id)
+    assert problem["errors"] == [
+        {"path": "/createdDateTime", "rule": "must be an ISO 8601 timestamp"},
+        {"path": "/team", "rule": "must be a list"},
+    ]
+    assert problem["upstream"]["status"] == 200
+    await app.queues.requests.send(referral_id)
+    (reject,) = await eventually_holds(app.queues.rejects)
+    assert reject["data"]["errors"] == problem["errors"]
+    assert "Sue" not in f"{problem} {reject} {app.host.log}"

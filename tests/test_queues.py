@@ -1,0 +1,124 @@
+"""The queue client against Azurite, and against a server that has the troubles Azurite never has."""
+
+import base64
+import contextlib
+import ssl
+from collections.abc import AsyncIterator, Callable
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from local_stack.serving import serving
+from local_stack.stack import Queues, Stack
+from referral_fn.credentials import TokenSource, token_source
+from referral_fn.outcome import TroubleError
+from referral_fn.queues import MAX_MESSAGE, MessageTooLargeError, StorageQueue
+from referral_fn.settings import read_settings
+from tests.test_settings import QUEUES
+
+OpenQueue = Callable[[str], StorageQueue]
+
+
+@pytest.fixture
+async def open_queue(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[OpenQueue]:
+    """Opens queues as the app does, with a real token of the stand-in identity."""
+    monkeypatch.setenv("IDENTITY_ENDPOINT", f"{stack.identity_url}/msi/token")
+    monkeypatch.setenv("IDENTITY_HEADER", stack.identity.secret)
+    monkeypatch.setattr("referral_fn.queues.BUDGET", 2)
+    tokens: TokenSource = token_source(read_settings(QUEUES))
+    context = ssl.create_default_context(cafile=stack.authority.root)
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)) as session:
+        yield lambda url: StorageQueue(url, session, tokens)
+    await tokens.close()
+
+
+@pytest.fixture
+async def queues(stack: Stack) -> Queues:
+    return await stack.fresh_queues()
+
+
+async def test_a_message_is_stored_for_ever_as_base64(open_queue: OpenQueue, queues: Queues) -> None:
+    message = "\u00fcber & <unter>".encode()
+    await open_queue(queues.events.url).put(message)
+    (found,) = await queues.events.client.peek_messages()
+    assert base64.b64decode(found.content) == message
+    assert str(found.expires_on).startswith("9999-")
+
+
+async def test_a_delayed_message_is_hidden(open_queue: OpenQueue, queues: Queues) -> None:
+    await open_queue(queues.events.url).put(b"later", delay=0.2)
+    assert (await queues.events.texts(), await queues.events.count()) == ([], 1)
+    await open_queue(queues.events.url).put(b"next week", delay=10**9)
+    assert await queues.events.count() == 2
+
+
+async def test_the_largest_message_fits_and_a_larger_one_is_refused(open_queue: OpenQueue, queues: Queues) -> None:
+    queue = open_queue(queues.events.url)
+    await queue.put(b"x" * MAX_MESSAGE)
+    with pytest.raises(MessageTooLargeError, match="49153 bytes"):
+        await queue.put(b"x" * (MAX_MESSAGE + 1))
+    assert await queues.events.count() == 1
+
+
+@contextlib.asynccontextmanager
+async def troubled(stack: Stack, *answers: tuple[int, dict[str, str]]) -> AsyncIterator[tuple[str, list[str]]]:
+    """A queue that answers as told, then 201. Yields its URL and the tokens it was sent."""
+    left, tokens = list(answers), []
+
+    async def put(request: web.Request) -> web.Response:
+        tokens.append(request.headers["Authorization"])
+        status, headers = left.pop(0) if left else (201, {})
+        return web.Response(status=status, headers=headers)
+
+    app = web.Application()
+    app.router.add_post("/account/queue/messages", put)
+    async with serving(app, tls=stack.authority.server_context()) as url:
+        yield f"{url}/account/queue", tokens
+
+
+BUSY = (503, {"x-ms-error-code": "ServerBusy", "Retry-After": "0"})
+
+
+@pytest.mark.parametrize("trouble", [(500, {}), BUSY, (429, {}), (408, {})])
+async def test_a_queue_in_passing_trouble_is_tried_again(
+    stack: Stack, open_queue: OpenQueue, trouble: tuple[int, dict[str, str]]
+) -> None:
+    async with troubled(stack, trouble, trouble) as (url, tokens):
+        await open_queue(url).put(b"x")
+        assert len(tokens) == 3
+
+
+async def test_a_queue_in_lasting_trouble_is_given_up(stack: Stack, open_queue: OpenQueue) -> None:
+    async with troubled(stack, *[BUSY] * 9) as (url, tokens):
+        with pytest.raises(TroubleError, match="queue queue did not take the message \\(503 ServerBusy\\)") as raised:
+            await open_queue(url).put(b"x")
+        assert (raised.value.reason, len(tokens)) == ("queue-unavailable", 3)
+
+
+async def test_a_refused_token_is_renewed_before_it_counts(stack: Stack, open_queue: OpenQueue) -> None:
+    async with troubled(stack, (401, {})) as (url, tokens):
+        await open_queue(url).put(b"x")
+        assert len(set(tokens)) == 2
+
+
+@pytest.mark.parametrize(
+    ("status", "sentence"),
+    [
+        (401, "does not accept the app's token"),
+        (403, "needs the role Storage Queue Data Message Sender"),
+        (404, "does not exist"),
+    ],
+)
+async def test_what_somebody_has_to_mend_is_said_at_once(
+    stack: Stack, open_queue: OpenQueue, status: int, sentence: str
+) -> None:
+    async with troubled(stack, *[(status, {})] * 9) as (url, tokens):
+        with pytest.raises(TroubleError, match=sentence):
+            await open_queue(url).put(b"x")
+        assert len(tokens) == (2 if status == 401 else 1)
+
+
+async def test_a_queue_that_cannot_be_reached_is_named(open_queue: OpenQueue) -> None:
+    with pytest.raises(TroubleError, match="queue here cannot be reached"):
+        await open_queue("https://127.0.0.1:9/nobody/here").put(b"x")
