@@ -13,7 +13,6 @@ from typing import Any
 import aiohttp
 from rich.console import Console
 from rich.json import JSON
-from rich.table import Table
 
 from local_stack.azurite import AzuriteError, Queue
 from local_stack.referrals import REFERRALS, SEED
@@ -46,15 +45,15 @@ async def run(*, once: bool) -> None:
 
 
 def _show_places(stack: Stack, host: Host, queues: Queues) -> None:
-    places = Table.grid("", "", "", padding=(0, 3))
-    places.add_row("the app", host.url + _taken(host.url, APP_PORT), "function_app.py in a small Functions host")
-    places.add_row("queues", stack.azurite.account_url + _taken(stack.azurite.account_url, AZURITE_PORT), "Azurite")
-    for queue in (queues.requests, queues.events, queues.rejects):
-        places.add_row("", f"  {queue.name}", "")
-    places.add_row("Partner Center", stack.partner_center_url, f"stand-in with {len(REFERRALS)} referrals")
-    places.add_row("identity endpoint", stack.identity_url, "stand-in for App Service's")
+    azurite, names = stack.azurite.account_url, (queues.requests, queues.events, queues.rejects)
     console.print("[bold]Running on this machine[/]")
-    console.print(places, width=160)
+    for what, where, how in (
+        ("the app", host.url + _taken(host.url, APP_PORT), "function_app.py in a small Functions host"),
+        ("queues", azurite + _taken(azurite, AZURITE_PORT), f"Azurite: {', '.join(queue.name for queue in names)}"),
+        ("Partner Center", stack.partner_center_url, f"stand-in with {len(REFERRALS)} referrals"),
+        ("identity endpoint", stack.identity_url, "stand-in for App Service's"),
+    ):
+        console.print(f"  {what:<18} {where:<41} {how}")
     console.print()
 
 

@@ -15,9 +15,9 @@ from referral_fn.normalization import normalize
 from referral_fn.outcome import Deferred, Forwarded, Outcome, RefusalError, Rejected, TroubleError
 from referral_fn.partner_center import PartnerCenter
 from referral_fn.queues import MessageTooLargeError, StorageQueue
-from referral_fn.requests import InvalidRequestError, ReferralRequest, Trace, read_message, read_referral_id
+from referral_fn.requests import InvalidRequestError, ReferralRequest, Trace, plain_text, read_message, read_referral_id
 from referral_fn.retry import LONGEST_WAIT
-from referral_fn.settings import Settings, read_settings
+from referral_fn.settings import Settings, SettingsError, read_for_holding
 from referral_fn.timestamps import utc
 
 _MESSAGE_ROOM = 42_000
@@ -27,11 +27,16 @@ _WORST_ESCAPE = 6
 """Bytes that JSON may make of one character: `\\u0000`."""
 
 
+HOLD = 300
+"""Seconds that a message is put back for while settings are wrong."""
+
+
 class Forwarder:
     """Takes requests to their outcome. One per worker: it holds the connections, the tokens and the gate."""
 
-    def __init__(self, settings: Settings, session: aiohttp.ClientSession) -> None:
+    def __init__(self, settings: Settings, session: aiohttp.ClientSession, wrong: SettingsError | None = None) -> None:
         self._settings = settings
+        self._wrong = wrong
         self._session = session
         self._tokens = token_source(settings)
         self._partner_center = PartnerCenter(settings, session, self._tokens)
@@ -44,11 +49,13 @@ class Forwarder:
     def open(cls, environment: Mapping[str, str]) -> Self:
         """A forwarder for the settings in the environment, to be used in the loop that is running.
 
+        Where settings are wrong, it refuses calls and puts messages back, so that a bad deployment loses nothing.
+
         Raises:
-            SettingsError: something is missing or wrong.
+            SettingsError: `REQUESTS_URL` is wrong, without which not even that can be done.
         """
-        settings = read_settings(environment)
-        return cls(settings, aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()))
+        settings, wrong = read_for_holding(environment)
+        return cls(settings, aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()), wrong)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -61,7 +68,11 @@ class Forwarder:
         Returns:
             What became of it. Nothing but an event has been put on any queue: a reject or a deferral is the caller's to
             hand on, or to tell.
+
+        Raises:
+            SettingsError: settings are wrong.
         """
+        self._check_settings()
         outcome = await self._forward(request)
         correlation = {"referralId": request.referral_id, "attempt": request.attempt}
         if isinstance(outcome, Forwarded):
@@ -100,7 +111,9 @@ class Forwarder:
 
         Raises:
             TroubleError: `queue-unavailable` or `token-unavailable`.
+            SettingsError: settings are wrong.
         """
+        self._check_settings()
         await self._requests.put(request.envelope(attempt=attempt), delay=delay)
 
     async def enqueue_all(self, items: list[Any], trace: Trace) -> list[dict[str, Any]]:
@@ -109,7 +122,11 @@ class Forwarder:
         Returns:
             For each item its `index`, its `referralId` where it is one, its `status` (`queued`, `invalid` or `failed`)
             and, but for `queued`, a `detail`.
+
+        Raises:
+            SettingsError: settings are wrong.
         """
+        self._check_settings()
         fates: list[dict[str, Any]] = []
         writes: dict[str, asyncio.Task[dict[str, Any]]] = {}
         async with asyncio.TaskGroup() as group:
@@ -132,8 +149,14 @@ class Forwarder:
             return {"status": "failed", "detail": str(trouble)}
         return {"status": "queued"}
 
-    async def settle(self, message: bytes, *, message_id: str | None, last_delivery: bool) -> Outcome:
+    def _check_settings(self) -> None:
+        if self._wrong:
+            raise self._wrong
+
+    async def settle(self, message: bytes, *, message_id: str | None, last_delivery: bool) -> None:
         """Take a message of the requests queue to its outcome, and hand that on. The message is then done with.
+
+        While settings are wrong, its outcome is that it is put back as it is.
 
         Args:
             message: the message as received.
@@ -145,6 +168,10 @@ class Forwarder:
             TroubleError: the outcome could not be handed on. The message must be delivered again.
         """
         request, text = None, message.decode(errors="backslashreplace")
+        if self._wrong:
+            log.error("message.held", messageId=message_id, detail=str(self._wrong), seconds=HOLD)
+            await self._requests.put(plain_text(text).encode(), delay=HOLD)
+            return
         try:
             request = read_message(text)
             outcome = (
@@ -155,12 +182,12 @@ class Forwarder:
         except InvalidRequestError as error:
             outcome = Rejected("invalid-request", str(error), errors=({"path": error.path, "rule": error.rule},))
         try:
-            return await self._hand_on(outcome, request, text, message_id or str(uuid.uuid4()))
+            await self._hand_on(outcome, request, text, message_id or str(uuid.uuid4()))
         except TroubleError as trouble:
             log.error("handover.failed", messageId=message_id, reason=trouble.reason, detail=str(trouble))
             raise
 
-    async def _hand_on(self, outcome: Outcome, request: ReferralRequest | None, text: str, reject_id: str) -> Outcome:
+    async def _hand_on(self, outcome: Outcome, request: ReferralRequest | None, text: str, reject_id: str) -> None:
         correlation = {"referralId": request and request.referral_id, "messageId": reject_id}
         if isinstance(outcome, Deferred) and request:
             attempt = request.attempt + outcome.counts
@@ -168,13 +195,12 @@ class Forwarder:
                 await self.enqueue(request, attempt=attempt, delay=outcome.delay)
                 seconds = round(outcome.delay)
                 log.warning("referral.deferred", **correlation, reason=outcome.reason, attempt=attempt, seconds=seconds)
-                return outcome
+                return
             outcome = Rejected("retries-exhausted", f"{outcome.reason}: {outcome.detail}", upstream=outcome.upstream)
         if isinstance(outcome, Rejected):
             for reject in self._reject_events(outcome, request, text, reject_id):
                 await self._rejects.put(reject.encode())
             log.warning("referral.rejected", **correlation, reason=outcome.reason, detail=outcome.detail)
-        return outcome
 
     def _reject_events(
         self, rejected: Rejected, request: ReferralRequest | None, text: str, reject_id: str

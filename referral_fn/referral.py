@@ -18,6 +18,9 @@ from referral_fn.timestamps import read_utc
 _MONEY_DIGITS = 400
 """Digits before or after the point that an amount may have: what a double can spell, and far below what hurts."""
 
+MAX_FINDINGS = 50
+"""Findings told of one answer: enough to see what is wrong, and short enough for a reject."""
+
 _RULES = {
     "missing": "is required",
     "model_type": "must be a JSON object",
@@ -254,5 +257,5 @@ def pointer(*keys: str | int) -> str:
 
 
 def _findings(error: ValidationError) -> list[Finding]:
-    found = error.errors(include_url=False, include_context=False, include_input=False)
+    found = error.errors(include_url=False, include_context=False, include_input=False)[:MAX_FINDINGS]
     return [Finding(path=pointer(*e["loc"]), rule=_RULES.get(e["type"], e["msg"])) for e in found]

@@ -104,7 +104,7 @@ def read_message(text: str) -> ReferralRequest:
     Raises:
         InvalidRequestError: it is none of these.
     """
-    text = _plain(text)
+    text = plain_text(text)
     if _GUID.fullmatch(text):
         return ReferralRequest(text.lower())
     document = _read_json(text)
@@ -147,7 +147,7 @@ def prefers_async(headers: Mapping[str, str]) -> bool:
     return any(preference.partition(";")[0].strip().lower() == "respond-async" for preference in preferences)
 
 
-def _plain(text: str) -> str:
+def plain_text(text: str) -> str:
     """The text itself, or what it says in base64: senders do either, and neither a GUID nor JSON is valid base64."""
     try:
         return base64.b64decode(text, validate=True).decode("utf-8-sig").strip()

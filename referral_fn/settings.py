@@ -113,6 +113,23 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     return settings
 
 
+def read_for_holding(environment: Mapping[str, str]) -> tuple[Settings, SettingsError | None]:
+    """Read the settings; where some are wrong, those with which messages can at least be put back on their queue.
+
+    Raises:
+        SettingsError: not even that; `REQUESTS_URL` is among the problems.
+    """
+    try:
+        return read_settings(environment), None
+    except SettingsError as error:
+        wrong = {problem.name for problem in error.problems}
+        if "REQUESTS_URL" in wrong:
+            raise
+        right = {name: value.strip() for name, value in environment.items() if name not in wrong and value.strip()}
+        requests = right["REQUESTS_URL"]
+        return Settings.model_validate({**right, "EVENTS_URL": requests, "REJECTS_URL": requests}), error
+
+
 def read_max_dequeue_count(host_json: Path, environment: Mapping[str, str]) -> int:
     """How often the host delivers a message before it gives it up: by host.json, or by the setting that overrides it.
 

@@ -11,7 +11,7 @@ import pytest
 
 from local_stack.partner_center import Fault
 from local_stack.referrals import REFERRALS
-from tests.conftest import App, StartApp, eventually_empty, eventually_holds
+from tests.conftest import App, StartApp, eventually_empty, eventually_holds, until
 from tests.documents import SEED_ID, seed
 from tests.test_contacts import PERSONAL, gossip
 
@@ -206,8 +206,32 @@ async def test_wrong_settings_are_all_named_and_no_function_goes_missing(start_a
         assert app.host.log.count('"event":"settings.wrong"') == 1
         assert all(name in app.host.log for name in wrong)
         assert "hush-hush" not in app.host.log + str(problem)
+        for preference in ("", "respond-async"):
+            answer, problem = await app.forward(SEED_ID, Prefer=preference)
+            assert (answer.status, problem["type"]) == (503, "urn:referral-fn:problem:misconfigured")
+        answer, problem = await app.post("referrals", {"referralIds": [SEED_ID]})
+        assert answer.status == 503
+
+
+async def test_while_settings_are_wrong_messages_are_put_back(start_app: StartApp) -> None:
+    async with start_app(
+        EVENTS_URL="",
+        REFERRALS_AUTH="hush-hush",
+        AzureFunctionsJobHost__extensions__queues__maxDequeueCount="1",
+    ) as app:
+        message = json.dumps({"referralId": SEED_ID, "attempt": 2})
+        await app.queues.requests.send(base64.b64encode(message.encode()).decode())
+        await app.host.says('"event":"message.held"')
+        await until(app.queues.requests.texts, list[str]())
+        assert (await app.queues.requests.count(), await app.queues.poison.count()) == (1, 0)
+
+
+async def test_without_a_requests_queue_there_is_nowhere_to_put_messages_back(start_app: StartApp) -> None:
+    async with start_app(REQUESTS_URL="") as app:
+        await app.queues.requests.send(SEED_ID)
+        await app.host.says("SettingsError: REQUESTS_URL is required")
         answer, problem = await app.forward(SEED_ID)
-        assert (answer.status, problem["type"]) == (503, "urn:referral-fn:problem:misconfigured")
+        assert (answer.status, [setting["name"] for setting in problem["settings"]]) == (503, ["REQUESTS_URL"])
 
 
 async def test_without_its_queue_s_name_the_trigger_is_in_error_and_health_says_why(start_app: StartApp) -> None:

@@ -63,6 +63,10 @@ def test_what_is_not_the_referral_asked_for_is_refused(document: Any, path: str,
     assert findings_of(document) == [(path, rule)]
 
 
+def test_a_thousand_wrong_fields_are_told_by_the_first_fifty() -> None:
+    assert len(findings_of(seed(team=[5] * 1000))) == 50
+
+
 @pytest.mark.parametrize(
     ("text", "value"),
     [
