@@ -7,14 +7,19 @@ import uuid
 from collections import Counter
 from typing import Any
 
+import jsonschema
 import pytest
+from cloudevents.core.bindings.http import HTTPMessage, from_structured_event
 
 from local_stack.partner_center import Fault
 from local_stack.referrals import REFERRALS
+from referral_fn.event import CONTENT_TYPE, REFERRAL_TYPE, REJECT_TYPE
+from schemas.generate import schema_of
 from tests.conftest import App, StartApp, eventually_empty, eventually_holds, until
 from tests.documents import SEED_ID, seed
 from tests.test_contacts import PERSONAL, gossip
 
+REFERRAL, REJECT = (jsonschema.Draft202012Validator(schema_of(name)) for name in (REFERRAL_TYPE, REJECT_TYPE))
 IDS = [referral["id"] for referral in REFERRALS]
 
 
@@ -45,7 +50,22 @@ async def test_every_referral_of_the_stand_in_is_forwarded_by_http(app: App) -> 
     for referral_id in IDS:
         answer, event = await app.forward(referral_id)
         assert (answer.status, event["subject"]) == (200, referral_id)
-    assert await app.queues.events.count() == len(IDS)
+    events = await app.queues.events.texts()
+    assert len(events) == len(IDS)
+    for text in events:
+        parsed = from_structured_event(HTTPMessage({"content-type": CONTENT_TYPE}, text.encode()))
+        assert parsed.get_type() == "partnercenter.referral.v1"
+        REFERRAL.validate(parsed.get_data())
+
+
+async def test_a_reject_is_a_cloudevent_of_its_schema(app: App) -> None:
+    await app.queues.requests.send("hello")
+    await app.queues.requests.send(str(uuid.uuid4()))
+    await eventually_holds(app.queues.rejects, 2)
+    for text in await app.queues.rejects.texts():
+        parsed = from_structured_event(HTTPMessage({"content-type": CONTENT_TYPE}, text.encode()))
+        assert parsed.get_type() == "partnercenter.referral.rejected.v1"
+        REJECT.validate(parsed.get_data())
 
 
 async def test_a_batch_is_queued_and_every_id_has_its_fate(app: App) -> None:
