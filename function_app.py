@@ -2,16 +2,12 @@
 
 import logging
 import os
-from collections.abc import Awaitable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import azure.functions as func
 
-from referral_fn import log, problems, strict_json
-from referral_fn.event import CONTENT_TYPE
-from referral_fn.outcome import Forwarded, TroubleError
-from referral_fn.requests import InvalidRequestError, ReferralRequest, Trace, read_body, read_referral_id
+from referral_fn import api, log
 from referral_fn.settings import SettingsError, read_max_dequeue_count, read_settings
 
 if TYPE_CHECKING:
@@ -25,7 +21,7 @@ _opened: "Forwarder | None" = None
 
 try:
     read_settings(os.environ)
-except SettingsError as wrong:
+except SettingsError as wrong:  # said, and no more: a host that found no functions would hide the reason
     log.error("settings.wrong", detail=str(wrong))
 
 
@@ -33,21 +29,21 @@ except SettingsError as wrong:
 @app.route("referrals/{referralId}", methods=["POST"])
 async def forward_referral(req: func.HttpRequest) -> func.HttpResponse:
     """Forward the referral in the path."""
-    return await _answer(_forward(req, req.route_params.get("referralId")))
+    return _response(await api.forward(_forwarder, req.headers, req.route_params.get("referralId")))
 
 
 @app.function_name("request_referrals")
 @app.route("referrals", methods=["POST"])
 async def request_referrals(req: func.HttpRequest) -> func.HttpResponse:
     """Forward the one referral in the body, or queue the many."""
-    return await _answer(_request(req))
+    return _response(await api.request(_forwarder, req.headers, req.get_body()))
 
 
 @app.function_name("health")
 @app.route("health", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
 async def health(req: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001 - what a trigger is called with
     """Say whether the settings are right."""
-    return await _answer(_health())
+    return _response(api.health(os.environ))
 
 
 @app.function_name("forward_queued_referral")
@@ -74,46 +70,7 @@ def _forwarder() -> "Forwarder":
     return _opened
 
 
-async def _answer(answer: Awaitable[func.HttpResponse]) -> func.HttpResponse:
-    try:
-        return await answer
-    except (InvalidRequestError, TroubleError, SettingsError) as error:
-        return _problem(problems.of_error(error))
-
-
-async def _health() -> func.HttpResponse:
-    read_settings(os.environ)
-    return _json({"status": "ok"}, 200)
-
-
-async def _forward(req: func.HttpRequest, referral_id: object) -> func.HttpResponse:
-    request = ReferralRequest(read_referral_id(referral_id), trace=Trace.of(req.headers))
-    preferences = {preference.split(";")[0].strip().lower() for preference in req.headers.get("prefer", "").split(",")}
-    if "respond-async" in preferences:
-        await _forwarder().enqueue(request)
-        return _json(
-            {"referralId": request.referral_id, "status": "queued"}, 202, {"Preference-Applied": "respond-async"}
-        )
-    outcome = await _forwarder().forward(request)
-    if isinstance(outcome, Forwarded):
-        return func.HttpResponse(outcome.event.encode(), mimetype=CONTENT_TYPE)
-    return _problem(problems.of_outcome(outcome))
-
-
-async def _request(req: func.HttpRequest) -> func.HttpResponse:
-    asked = read_body(req.get_body())
-    if isinstance(asked, str):
-        return await _forward(req, asked)
-    results = await _forwarder().enqueue_all(asked, Trace.of(req.headers))
-    problem = problems.of_results(results)
-    return _problem(problem) if problem else _json({"results": results}, 202)
-
-
-def _problem(problem: problems.Problem) -> func.HttpResponse:
+def _response(answer: api.Answer) -> func.HttpResponse:
     return func.HttpResponse(
-        problem.encode(), status_code=problem.status, headers=problem.headers(), mimetype=problems.CONTENT_TYPE
+        answer.body, status_code=answer.status, headers=answer.headers, mimetype=answer.content_type
     )
-
-
-def _json(value: object, status: int, headers: dict[str, str] | None = None) -> func.HttpResponse:
-    return func.HttpResponse(strict_json.dumps(value), status_code=status, headers=headers, mimetype="application/json")
