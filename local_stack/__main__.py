@@ -39,7 +39,8 @@ async def run(*, once: bool) -> None:
             _show_places(stack, host, queues)
             await _show_both_ways(host, queues)
             if not once:
-                await _watch(host, queues)
+                _show_what_to_try(stack, host)
+                await _watch(queues)
     finally:
         await stack_running.__aexit__(None, None, None)
 
@@ -113,13 +114,19 @@ async def _take(queue: Queue) -> dict[str, Any] | None:
     return event
 
 
-async def _watch(host: Host, queues: Queues) -> None:
-    """Show each further outcome until somebody presses Ctrl-C."""
+def _show_what_to_try(stack: Stack, host: Host) -> None:
     another = REFERRALS[1]["id"]
     console.print("Try, from another terminal:")
     console.print(f"  curl -X POST {host.url}/api/referrals/{another}")
     console.print(f'  curl -X POST {host.url}/api/referrals -d \'{{"referralIds": ["{another}", "no ID"]}}\'')
     console.print(f"  curl {host.url}/api/health")
+    console.print("Make Partner Center throttle, and lift that again (events arrive late, none is lost):")
+    console.print(f'  curl -k -X PUT {stack.partner_center_url}/_faults -d \'{{"kind": "status", "status": 429}}\'')
+    console.print(f"  curl -k -X DELETE {stack.partner_center_url}/_faults")
+
+
+async def _watch(queues: Queues) -> None:
+    """Show each further outcome until somebody presses Ctrl-C."""
     console.print("Ctrl-C ends it. What comes out of the queues:\n")
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
