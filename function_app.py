@@ -39,6 +39,13 @@ async def request_referrals(req: func.HttpRequest) -> func.HttpResponse:
     return _response(await api.request(_forwarder, req.headers, req.get_body()))
 
 
+@app.function_name("partner_center_webhook")
+@app.route("webhooks/partner-center", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
+async def partner_center_webhook(req: func.HttpRequest) -> func.HttpResponse:
+    """Take a notification of Partner Center's. Its signature is its key."""
+    return _response(await api.webhook(_forwarder, req.headers, req.get_body()))
+
+
 @app.function_name("health")
 @app.route("health", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
 async def health(req: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001 - what a trigger is called with

@@ -38,6 +38,7 @@ async def run(*, once: bool) -> None:
         async with stack.host(stack.environment(queues), port) as host:
             _show_places(stack, host, queues)
             await _show_both_ways(host, queues)
+            await _show_webhook(stack, host, queues)
             if not once:
                 _show_what_to_try(stack, host)
                 await _watch(queues)
@@ -91,6 +92,25 @@ async def _show_both_ways(host: Host, queues: Queues) -> None:
     console.print(f"\n[green]Both events have the id[/] {first['id']}\n")
 
 
+async def _show_webhook(stack: Stack, host: Host, queues: Queues) -> None:
+    """Register the webhook from the command line, change a referral, and show the event that follows.
+
+    Raises:
+        HostError: the registration failed, or no event came.
+    """
+    url = f"{host.url}/api/webhooks/partner-center"
+    console.print(f"[bold]by webhook[/]  python -m referral_fn webhook register --url {url}")
+    command = ("webhook", "register", "--url", url, "--api", stack.partner_center_url)
+    status, said = await stack.run_command(stack.environment(queues), *command)
+    if status:
+        raise HostError(f"The webhook could not be registered: {said}")
+    changed = REFERRALS[3]
+    attempts = await stack.webhooks.change(changed["id"], status="Closed", substatus="Won", eTag='"changed"')
+    console.print(f"            Partner Center changes {changed['id']}, and notifies: {attempts[-1]['responseCode']}")
+    event = await _next_event(host, queues.events)
+    console.print(f"            event [green]{event['id']}[/] came out, caused by {event['cause']}\n")
+
+
 async def _next_event(host: Host, queue: Queue) -> dict[str, Any]:
     """Take the next event out of a queue.
 
@@ -120,6 +140,8 @@ def _show_what_to_try(stack: Stack, host: Host) -> None:
     console.print(f"  curl -X POST {host.url}/api/referrals/{another}")
     console.print(f'  curl -X POST {host.url}/api/referrals -d \'{{"referralIds": ["{another}", "no ID"]}}\'')
     console.print(f"  curl {host.url}/api/health")
+    console.print("Change a referral in Partner Center, which notifies the webhook:")
+    console.print(f'  curl -k -X PATCH {stack.partner_center_url}/_referrals/{another} -d \'{{"status": "Active"}}\'')
     console.print("Make Partner Center throttle, and lift that again (events arrive late, none is lost):")
     console.print(f'  curl -k -X PUT {stack.partner_center_url}/_faults -d \'{{"kind": "status", "status": 429}}\'')
     console.print(f"  curl -k -X DELETE {stack.partner_center_url}/_faults")

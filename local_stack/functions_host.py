@@ -35,6 +35,7 @@ from azure.functions.queue import QueueMessageInConverter
 from azure.identity.aio import ManagedIdentityCredential
 from azure.storage.queue import QueueMessage
 from azure.storage.queue.aio import QueueClient, QueueServiceClient
+from multidict import CIMultiDictProxy
 
 from local_stack.serving import serving
 
@@ -77,6 +78,11 @@ def resolve(value: str) -> str:
         return os.environ[match[1]]
 
     return re.sub(r"%([^%]+)%", setting, value)
+
+
+def joined(headers: CIMultiDictProxy[str]) -> dict[str, str]:
+    """Headers by lower-case name; one sent several times is joined by commas, as the real host does."""
+    return {name.lower(): ",".join(headers.getall(name)) for name in headers}
 
 
 @dataclass(frozen=True)
@@ -126,7 +132,7 @@ def http_handler(function: Function, invoke: Invoker) -> Callable[[web.Request],
         datum = {
             "method": meta.Datum(request.method, "string"),
             "url": meta.Datum(str(request.url), "string"),
-            "headers": {name.lower(): meta.Datum(value, "string") for name, value in request.headers.items()},
+            "headers": {name: meta.Datum(value, "string") for name, value in joined(request.headers).items()},
             "query": {name: meta.Datum(value, "string") for name, value in request.query.items()},
             "params": {name: meta.Datum(value, "string") for name, value in request.match_info.items()},
             "body": meta.Datum(await request.read(), "bytes"),

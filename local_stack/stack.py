@@ -16,6 +16,7 @@ from local_stack.identity import CLIENT_ID, IdentityEndpoint
 from local_stack.partner_center import PartnerCenter
 from local_stack.serving import serving
 from local_stack.tokens import Issuer
+from local_stack.webhooks import Webhooks
 
 ROOT = Path(__file__).parent.parent
 _START_SECONDS = 60
@@ -100,6 +101,7 @@ class Stack:
     authority: Authority
     identity: IdentityEndpoint
     partner_center: PartnerCenter
+    webhooks: Webhooks
     azurite: Azurite
     identity_url: str
     partner_center_url: str
@@ -136,6 +138,8 @@ class Stack:
             "IDENTITY_ENDPOINT": f"{self.identity_url}/msi/token",
             "IDENTITY_HEADER": self.identity.secret,
             "SSL_CERT_FILE": str(self.authority.root),
+            "WEBHOOK_CERTIFICATE_HOSTS": self.webhooks.certificate_host,
+            "WEBHOOK_EXTRA_ROOTS": str(self.authority.root.with_name("signing-root.pem")),
         }
         return {name: value for name, value in {**settings, **overrides}.items() if value}
 
@@ -146,12 +150,10 @@ class Stack:
         Raises:
             HostError: it did not come up.
         """
-        inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-        coverage = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "local_stack.functions_host", "--root", str(ROOT), "--port", str(port)),
             cwd=ROOT,
-            env={**inherited, **coverage, **environment},
+            env=_inherited() | environment,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
@@ -163,6 +165,25 @@ class Stack:
             yield host
         finally:
             await host.stop()
+
+    async def run_command(self, environment: dict[str, str], *arguments: str) -> tuple[int, str]:
+        """Run `python -m referral_fn` with these settings. Returns its exit status, and what it said."""
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "referral_fn", *arguments),
+            cwd=ROOT,
+            env=_inherited() | environment,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        said, _ = await process.communicate()
+        return process.returncode or 0, said.decode()
+
+
+def _inherited() -> dict[str, str]:
+    """What a process of ours takes from this one's environment; the rest of its own is settings."""
+    kept = {"PATH", "HOME", "LANG"}
+    return {name: value for name, value in os.environ.items() if name in kept or name.startswith("COVERAGE_")}
 
 
 @contextlib.asynccontextmanager
@@ -176,9 +197,14 @@ async def running(azurite_port: int = 0) -> AsyncIterator[Stack]:
         authority = Authority(Path(folder))
         issuer = Issuer()
         identity, partner_center = IdentityEndpoint(issuer), PartnerCenter(issuer)
+        webhooks = Webhooks(issuer, partner_center)
+        (Path(folder) / "signing-root.pem").write_bytes(webhooks.root.pem)
+        tls = authority.server_context()
         async with (
             serving(identity.app) as identity_url,
-            serving(partner_center.app, tls=authority.server_context()) as partner_center_url,
+            serving(partner_center.app, tls=tls) as partner_center_url,
+            serving(webhooks.certificates, tls=tls) as certificates_url,
             Azurite(authority, port=azurite_port) as azurite,
         ):
-            yield Stack(authority, identity, partner_center, azurite, identity_url, partner_center_url)
+            webhooks.certificate_host = certificates_url.removeprefix("https://")
+            yield Stack(authority, identity, partner_center, webhooks, azurite, identity_url, partner_center_url)

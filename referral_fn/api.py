@@ -1,5 +1,6 @@
 """The HTTP API: what is asked, and what is answered. Knows nothing of Azure Functions."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -7,13 +8,18 @@ from typing import TYPE_CHECKING
 
 from referral_fn import problems, strict_json
 from referral_fn.event import CONTENT_TYPE
-from referral_fn.outcome import Forwarded, TroubleError
+from referral_fn.outcome import Forwarded, RefusalError, TroubleError
 from referral_fn.requests import (
+    MAX_NOTIFICATION,
+    REFERRAL_EVENTS,
+    TEST_EVENT,
     InvalidRequestError,
     ReferralRequest,
     Trace,
     prefers_async,
     read_body,
+    read_event_name,
+    read_notification,
     read_referral_id,
 )
 from referral_fn.settings import SettingsError, read_settings
@@ -67,6 +73,26 @@ async def request(open_forwarder: OpenForwarder, headers: Mapping[str, str], bod
     if problem := problems.of_results(results):
         return _problem(problem)
     return Answer(HTTPStatus.ACCEPTED, strict_json.dumps({"results": results}))
+
+
+async def webhook(open_forwarder: OpenForwarder, headers: Mapping[str, str], body: bytes) -> Answer:
+    """`POST /api/webhooks/partner-center`: check the signature, queue the request, answer. Nothing else takes time."""
+    try:
+        if len(body) > MAX_NOTIFICATION:
+            raise InvalidRequestError("", f"must have at most {MAX_NOTIFICATION} bytes", "request-too-large")
+        await open_forwarder().authenticate(headers, body)
+        event, document = read_event_name(body)
+        if event == TEST_EVENT:
+            return Answer(HTTPStatus.OK)
+        if event not in REFERRAL_EVENTS:
+            return Answer(HTTPStatus.NO_CONTENT)
+        notified = dataclasses.replace(read_notification(document), trace=Trace.of(headers))
+        await open_forwarder().enqueue_notified(notified)
+    except RefusalError as refusal:
+        return _problem(problems.of_outcome(refusal.rejected))
+    except (InvalidRequestError, TroubleError, SettingsError) as error:
+        return _problem(problems.of_error(error))
+    return Answer(HTTPStatus.ACCEPTED)
 
 
 def health(environment: Mapping[str, str]) -> Answer:

@@ -11,7 +11,6 @@ from azure.identity.aio import DefaultAzureCredential, ManagedIdentityCredential
 
 from referral_fn import log
 from referral_fn.outcome import TroubleError
-from referral_fn.settings import Settings
 
 REFRESH_AHEAD = 300
 """Seconds before its expiry from which a token is renewed; azure-identity's own margin, below which it asks again."""
@@ -92,8 +91,8 @@ class TokenSource:
         await old.close()
 
 
-def token_source(settings: Settings) -> TokenSource:
-    """The source of tokens that `REFERRALS_AUTH` asks for."""
-    if settings.referrals_auth == "developer":
-        return TokenSource(lambda: DefaultAzureCredential(managed_identity_client_id=settings.client_id))
-    return TokenSource(lambda: ManagedIdentityCredential(client_id=settings.client_id))
+def make_token_source(auth: str, client_id: str | None) -> TokenSource:
+    """The source of tokens for a mode of `REFERRALS_AUTH`, with the user-assigned identity where one is named."""
+    if auth == "developer":
+        return TokenSource(lambda: DefaultAzureCredential(managed_identity_client_id=client_id))
+    return TokenSource(lambda: ManagedIdentityCredential(client_id=client_id))

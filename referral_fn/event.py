@@ -216,7 +216,7 @@ class Event(Generic[D]):
     subject: str | None = None
     time: str | None = None
     extensions: dict[str, str] = field(default_factory=dict)
-    """`partitionkey`, `sequence`, `traceparent`, `tracestate`: those that apply."""
+    """`partitionkey`, `sequence`, `traceparent`, `tracestate`, `cause`: those that apply."""
 
     def encode(self) -> bytes:
         """The event in CloudEvents' JSON format, UTF-8."""

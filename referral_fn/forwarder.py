@@ -9,8 +9,8 @@ from typing import Any, Self
 
 import aiohttp
 
-from referral_fn import event, log, strict_json
-from referral_fn.credentials import token_source
+from referral_fn import event, log, strict_json, webhook
+from referral_fn.credentials import make_token_source
 from referral_fn.normalization import normalize
 from referral_fn.outcome import Deferred, Forwarded, Outcome, RefusalError, Rejected, TroubleError
 from referral_fn.partner_center import PartnerCenter
@@ -18,6 +18,7 @@ from referral_fn.queues import MessageTooLargeError, StorageQueue
 from referral_fn.requests import InvalidRequestError, ReferralRequest, Trace, plain_text, read_message, read_referral_id
 from referral_fn.retry import LONGEST_WAIT
 from referral_fn.settings import Settings, SettingsError, read_for_holding
+from referral_fn.signers import Signers
 from referral_fn.timestamps import utc
 
 _MESSAGE_ROOM = 42_000
@@ -38,8 +39,9 @@ class Forwarder:
         self._settings = settings
         self._wrong = wrong
         self._session = session
-        self._tokens = token_source(settings)
+        self._tokens = make_token_source(settings.referrals_auth, settings.client_id)
         self._partner_center = PartnerCenter(settings, session, self._tokens)
+        self._signers = Signers(session, settings.webhook_extra_roots)
         self._events, self._rejects, self._requests = (
             StorageQueue(url, session, self._tokens)
             for url in (settings.events_url, settings.rejects_url, settings.requests_url)
@@ -87,7 +89,7 @@ class Forwarder:
         try:
             referral = await self._partner_center.fetch(request)
             made = normalize(
-                referral, collection=self._settings.source, policy=self._settings.contacts, trace=request.trace
+                referral, collection=self._settings.source, policy=self._settings.contacts, context=request.context()
             )
             await self._events.put(made.encode())
         except RefusalError as refusal:
@@ -141,6 +143,44 @@ class Forwarder:
                     writes[referral_id] = group.create_task(write)
                 fates.append({"index": index, "referralId": referral_id})
         return [fate | writes[fate["referralId"]].result() if "referralId" in fate else fate for fate in fates]
+
+    async def authenticate(self, headers: Mapping[str, str], body: bytes) -> None:
+        """Check that a notification is signed by Microsoft.
+
+        Args:
+            headers: by lower-case name.
+            body: the exact bytes received.
+
+        Raises:
+            RefusalError: `signature-invalid`; the log says which check failed.
+            TroubleError: `certificate-unavailable`.
+            SettingsError: settings are wrong.
+        """
+        self._check_settings()
+        try:
+            claim = webhook.read_claim(headers, self._settings.webhook_certificate_hosts)
+            await self._signers.check(body, claim)
+        except webhook.SignatureError as error:
+            raise self._refusal(error) from None
+
+    async def enqueue_notified(self, request: ReferralRequest) -> None:
+        """Put a request on the requests queue that came by an authenticated notification.
+
+        Raises:
+            RefusalError: `signature-invalid`: the notification is too old.
+            TroubleError: `queue-unavailable` or `token-unavailable`.
+        """
+        try:
+            webhook.check_age(request.changed_at, self._settings.webhook_max_age, datetime.now(UTC))
+        except webhook.SignatureError as error:
+            raise self._refusal(error) from None
+        await self.enqueue(request)
+        log.info("webhook.accepted", referralId=request.referral_id, cause=request.cause)
+
+    @staticmethod
+    def _refusal(error: webhook.SignatureError) -> RefusalError:
+        log.warning("webhook.refused", check=error.check, detail=str(error))
+        return RefusalError("signature-invalid", "the log of the app says which check failed")
 
     async def _enqueue_safely(self, request: ReferralRequest) -> dict[str, Any]:
         try:
@@ -228,7 +268,7 @@ class Forwarder:
                 dataschema=event.REJECT_SCHEMA,
                 subject=request.referral_id if request else None,
                 time=utc(datetime.now(UTC)),
-                extensions=request.trace.attributes() if request else {},
+                extensions=request.context() if request else {},
                 data={**data, "message": message} if message else data,
             )
 

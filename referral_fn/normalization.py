@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, cast
@@ -13,7 +13,6 @@ import iso3166
 from referral_fn import contacts, event, referral, strict_json
 from referral_fn.event import ReferralData
 from referral_fn.referral import Finding, Referral, Wire, pointer
-from referral_fn.requests import Trace
 from referral_fn.timestamps import utc
 
 STATUSES = {
@@ -55,7 +54,7 @@ _ATTRIBUTE = re.compile(r"[\x21-\x7e]{1,128}")
 
 
 def normalize(
-    wire: Referral, *, collection: str, policy: contacts.Policy = "full", trace: Trace | None = None
+    wire: Referral, *, collection: str, policy: contacts.Policy = "full", context: Mapping[str, str] | None = None
 ) -> event.Event[ReferralData]:
     """Make the event of a referral.
 
@@ -63,7 +62,7 @@ def normalize(
         wire: the referral as read.
         collection: the referrals collection's URL: the event's source, and what relative links are resolved against.
         policy: whose personal data the event may hold.
-        trace: the trace the request belongs to.
+        context: extensions that come from the request: its trace, and its cause.
 
     Returns:
         The event. The same snapshot of a referral gives the same `id` under every policy, a changed one another.
@@ -83,7 +82,7 @@ def normalize(
         dataschema=event.REFERRAL_SCHEMA,
         subject=data["referralId"],
         time=data.get("updatedAt"),
-        extensions=extensions | (trace or Trace()).attributes(),
+        extensions=extensions | dict(context or {}),
         data=contacts.restrict(data, policy),
     )
 

@@ -14,6 +14,7 @@ TYPE = "urn:referral-fn:problem:"
 
 _PROBLEMS = {
     "invalid-request": (400, "The request asks for no referral"),
+    "signature-invalid": (401, "The notification is not signed by Microsoft"),
     "request-too-large": (413, "The request is too large"),
     "referral-not-found": (404, "Partner Center has no such referral"),
     "upstream-refused": (502, "Partner Center refuses the call"),
@@ -24,6 +25,7 @@ _PROBLEMS = {
     "upstream-throttled": (503, "Partner Center asks for a pause"),
     "upstream-unavailable": (503, "Partner Center is in trouble"),
     "upstream-timeout": (504, "Partner Center does not answer in time"),
+    "certificate-unavailable": (503, "The signer's certificate cannot be fetched"),
     "queue-unavailable": (503, "A queue cannot be written to"),
     "misconfigured": (503, "Settings are missing or wrong"),
 }

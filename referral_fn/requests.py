@@ -18,15 +18,18 @@ MAX_BATCH = 1000
 MAX_BODY = 256 * 1024
 """Bytes of a request's body: six times what a full batch needs."""
 
+MAX_NOTIFICATION = 64 * 1024
+"""Bytes of a notification's body; real ones have less than one kilobyte."""
+
 _GUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
 _TRACESTATE = re.compile(r"[\x20-\x7e]{1,512}")
-_REFERRAL_EVENTS = {
-    "referral-created",
-    "referral-updated",
-    "related-referral-created",
-    "related-referral-updated",
-}
+_CAUSE = re.compile(r"[a-z]+(-[a-z]+){0,7}", re.ASCII)
+REFERRAL_EVENTS = ("referral-created", "referral-updated", "related-referral-created", "related-referral-updated")
+"""The notifications that are about referrals. Others belong to other products, but for the next."""
+
+TEST_EVENT = "test-created"
+"""What Partner Center sends when asked to prove that a webhook works."""
 
 
 class InvalidRequestError(ValueError):
@@ -71,6 +74,14 @@ class ReferralRequest:
     """How often it has been deferred."""
     first_seen: datetime = field(default_factory=lambda: datetime.now(UTC))
     trace: Trace = Trace()
+    cause: str | None = None
+    """The notification that led to it, such as `referral-updated`."""
+    changed_at: datetime | None = None
+    """When the referral changed, by that notification."""
+
+    def context(self) -> dict[str, str]:
+        """What the event says of where it comes from, as CloudEvents extensions."""
+        return {**self.trace.attributes(), **({"cause": self.cause} if self.cause else {})}
 
     def envelope(self, *, attempt: int) -> bytes:
         """The message that brings this request back later."""
@@ -79,7 +90,8 @@ class ReferralRequest:
                 "referralId": self.referral_id,
                 "attempt": attempt,
                 "firstSeen": utc(self.first_seen),
-                **self.trace.attributes(),
+                **self.context(),
+                **({"changedAt": utc(self.changed_at)} if self.changed_at else {}),
             }
         )
 
@@ -115,7 +127,7 @@ def read_message(text: str) -> ReferralRequest:
     if "referralId" in document:
         return _read_own(document)
     if "ResourceUri" in document:
-        return _read_notification(document)
+        return read_notification(document)
     if "specversion" in document:
         return ReferralRequest(read_referral_id(document.get("subject"), "/subject"), trace=Trace.of(document))
     raise InvalidRequestError("", "must hold referralId, be a Partner Center notification, or be a CloudEvent")
@@ -155,9 +167,9 @@ def plain_text(text: str) -> str:
         return text.removeprefix("\ufeff").strip()
 
 
-def _read_json(text: str | bytes) -> Any:
+def _read_json(text: str | bytes, *, unique: bool = False) -> Any:
     try:
-        return strict_json.loads(text)
+        return strict_json.loads(text, unique=unique)
     except strict_json.InvalidJSONError as error:
         raise InvalidRequestError("", str(error)) from None
 
@@ -169,22 +181,48 @@ def _read_own(document: dict[str, Any]) -> ReferralRequest:
     return ReferralRequest(
         read_referral_id(document["referralId"]),
         attempt,
-        _read_time(document["firstSeen"]) if "firstSeen" in document else datetime.now(UTC),
+        _read_time(document, "firstSeen") or datetime.now(UTC),
         Trace.of(document),
+        _read_cause(document),
+        _read_time(document, "changedAt"),
     )
 
 
-def _read_time(value: Any) -> datetime:
+def _read_time(document: dict[str, Any], name: str) -> datetime | None:
     try:
-        return read_utc(value)
+        return read_utc(document[name]) if document.get(name) is not None else None
     except ValueError as error:
-        raise InvalidRequestError("/firstSeen", str(error)) from None
+        raise InvalidRequestError(f"/{name}", str(error)) from None
 
 
-def _read_notification(document: dict[str, Any]) -> ReferralRequest:
-    if document.get("EventName") not in _REFERRAL_EVENTS:
+def _read_cause(document: dict[str, Any]) -> str | None:
+    cause = document.get("cause")
+    if cause is not None and not (isinstance(cause, str) and _CAUSE.fullmatch(cause)):
+        raise InvalidRequestError("/cause", "must be words of lower-case letters, joined by hyphens")
+    return cause
+
+
+def read_event_name(body: bytes) -> tuple[str, dict[str, Any]]:
+    """Read a notification as far as its event's name.
+
+    Raises:
+        InvalidRequestError: it is no JSON object, has a member twice, or has no `EventName`.
+    """
+    document = _read_json(body, unique=True)
+    if not isinstance(document, dict) or not isinstance(document.get("EventName"), str):
+        raise InvalidRequestError("/EventName", "must be the name of an event")
+    return document["EventName"], document
+
+
+def read_notification(document: dict[str, Any]) -> ReferralRequest:
+    """Read a notification about a referral. Its `ResourceUri` is read, and never fetched.
+
+    Raises:
+        InvalidRequestError: it is about something else, or does not say about which referral.
+    """
+    if document.get("EventName") not in REFERRAL_EVENTS:
         raise InvalidRequestError("/EventName", "must be a referral event")
-    uri = document["ResourceUri"]
+    uri = document.get("ResourceUri")
     try:
         segments = urlsplit(uri).path.split("/") if isinstance(uri, str) else []
     except ValueError:
@@ -192,4 +230,5 @@ def _read_notification(document: dict[str, Any]) -> ReferralRequest:
     ids = [segment for segment in segments if _GUID.fullmatch(segment)]
     if len(ids) != 1:
         raise InvalidRequestError("/ResourceUri", "must have one referral ID in its path")
-    return ReferralRequest(ids[0].lower())
+    changed_at = _read_time(document, "ResourceChangeUtcDate")
+    return ReferralRequest(ids[0].lower(), cause=document["EventName"], changed_at=changed_at)

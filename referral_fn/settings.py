@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, FilePath, ValidationError
 from pydantic_core import PydanticCustomError
 
 _QUEUE_NAME = re.compile(r"(?!.*--)[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
+_HOST = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)*(:[0-9]{1,5})?")
 _QUEUE_TRIGGER_CONNECTION = "ReferralRequests"
 _LONGEST_DELAY = 7 * 24 * 3600
 
@@ -56,7 +57,13 @@ def _queue_url(url: str) -> str:
     return url
 
 
-def _seconds(text: Any) -> Any:
+def _hosts(hosts: tuple[str, ...]) -> tuple[str, ...]:
+    if not hosts or not all(_HOST.fullmatch(host) for host in hosts):
+        raise PydanticCustomError("hosts", "must be host names, or host:port, separated by commas")
+    return hosts
+
+
+def _list(text: Any) -> Any:
     return [part.strip() for part in text.split(",")] if isinstance(text, str) else text
 
 
@@ -78,9 +85,16 @@ class Settings(BaseModel):
     rejects_url: Annotated[str, AfterValidator(_queue_url)] = Field(alias="REJECTS_URL")
     requests_url: Annotated[str, AfterValidator(_queue_url)] = Field(alias="REQUESTS_URL")
     contacts: Literal["full", "consented", "none"] = Field("full", alias="REFERRAL_CONTACTS")
+    webhook_certificate_hosts: Annotated[tuple[str, ...], BeforeValidator(_list), AfterValidator(_hosts)] = Field(
+        ("3psostorageacct.blob.core.windows.net",), alias="WEBHOOK_CERTIFICATE_HOSTS"
+    )
+    webhook_extra_roots: FilePath | None = Field(None, alias="WEBHOOK_EXTRA_ROOTS")
+    """A PEM file of roots that signing certificates may chain to, beside Mozilla's."""
+    webhook_max_age: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(None, alias="WEBHOOK_MAX_AGE")
+    """Seconds after which a notification is refused. By default none is: Partner Center retries for long."""
     retry_budget: Annotated[float, Field(gt=0, le=60, allow_inf_nan=False)] = Field(20, alias="REFERRALS_RETRY_BUDGET")
     """Seconds that the quick attempts at one referral may take together."""
-    deferral_schedule: Annotated[tuple[Delay, ...], BeforeValidator(_seconds)] = Field(
+    deferral_schedule: Annotated[tuple[Delay, ...], BeforeValidator(_list)] = Field(
         (10, 60, 300, 1800, 7200, 21600, 43200, 86400), alias="REFERRALS_DEFERRAL_SCHEDULE", min_length=1
     )
     """Seconds to wait before each further try of a request in trouble."""

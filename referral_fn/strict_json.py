@@ -27,18 +27,24 @@ class Number(float):
         return number
 
 
-def loads(body: bytes | str) -> Any:
+def loads(body: bytes | str, *, unique: bool = False) -> Any:
     """Read one JSON text.
 
     Lone surrogates, which JSON can spell and UTF-8 cannot, become U+FFFD. Numbers beyond the range of a double become
     strings of their digits. `NaN` and `Infinity` are refused (RFC 8259, section 6).
+
+    Args:
+        body: the text.
+        unique: refuse objects that have a member twice, of which two readers may see different ones.
 
     Raises:
         InvalidJSONError: not UTF-8, not JSON, or nested deeper than `MAX_DEPTH`. The message holds no part of the text.
     """
     try:
         text = body if isinstance(body, str) else body.decode("utf-8-sig")
-        value = json.loads(text, parse_float=_number, parse_constant=_refuse_constant)
+        value = json.loads(
+            text, parse_float=_number, parse_constant=_refuse_constant, object_pairs_hook=_once if unique else None
+        )
     except UnicodeDecodeError:
         raise InvalidJSONError("must be UTF-8") from None
     except (ValueError, RecursionError):
@@ -51,6 +57,13 @@ def loads(body: bytes | str) -> Any:
 def dumps(value: Any, *, sort_keys: bool = False) -> bytes:
     """Write a value as compact UTF-8 JSON."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=sort_keys).encode()
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise ValueError("a member is there twice")
+    return members
 
 
 def _number(text: str) -> Number | str:

@@ -12,10 +12,8 @@ from azure.core.exceptions import ClientAuthenticationError
 
 from local_stack.identity import CLIENT_ID
 from local_stack.stack import Stack
-from referral_fn.credentials import REFRESH_AHEAD, TokenSource, token_source
+from referral_fn.credentials import REFRESH_AHEAD, TokenSource, make_token_source
 from referral_fn.outcome import TroubleError
-from referral_fn.settings import read_settings
-from tests.test_settings import QUEUES
 
 
 @pytest.fixture
@@ -27,7 +25,7 @@ def resource() -> str:
 async def tokens(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[TokenSource]:
     monkeypatch.setenv("IDENTITY_ENDPOINT", f"{stack.identity_url}/msi/token")
     monkeypatch.setenv("IDENTITY_HEADER", stack.identity.secret)
-    source = token_source(read_settings({**QUEUES, "AZURE_CLIENT_ID": CLIENT_ID}))
+    source = make_token_source("managed-identity", CLIENT_ID)
     yield source
     await source.close()
 
@@ -62,7 +60,7 @@ async def test_without_an_identity_there_is_no_token(
     for name, value in {**good, **change}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("referral_fn.credentials.PATIENCE", 0.5)
-    source = token_source(read_settings(QUEUES))
+    source = make_token_source("managed-identity", None)
     with pytest.raises(TroubleError) as raised:
         await source.token(f"{resource}/.default")
     assert raised.value.reason == "token-unavailable"
@@ -70,7 +68,7 @@ async def test_without_an_identity_there_is_no_token(
 
 
 def test_developers_bring_their_own_credential() -> None:
-    assert token_source(read_settings({**QUEUES, "REFERRALS_AUTH": "developer"}))
+    assert make_token_source("developer", None)
 
 
 class Scripted:

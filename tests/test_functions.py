@@ -33,6 +33,7 @@ async def test_the_app_has_these_functions_and_bindings() -> None:
     assert {name: binding["type"] for name, binding in found.items()} == {
         "forward_referral": "httpTrigger",
         "request_referrals": "httpTrigger",
+        "partner_center_webhook": "httpTrigger",
         "health": "httpTrigger",
         "forward_queued_referral": "queueTrigger",
     }
@@ -43,7 +44,8 @@ async def test_the_app_has_these_functions_and_bindings() -> None:
     queue = found["forward_queued_referral"]
     assert (queue["queueName"], queue["connection"]) == ("%REFERRAL_REQUESTS_QUEUE%", "ReferralRequests")
     levels = {name: str(binding.get("authLevel")) for name, binding in found.items() if "authLevel" in binding}
-    assert [name for name, level in levels.items() if level.endswith("ANONYMOUS")] == ["health"]
+    anonymous = [name for name, level in levels.items() if level.endswith("ANONYMOUS")]
+    assert anonymous == ["partner_center_webhook", "health"]
 
 
 async def test_every_referral_of_the_stand_in_is_forwarded_by_http(app: App) -> None:

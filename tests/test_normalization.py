@@ -12,11 +12,10 @@ from hypothesis import strategies as st
 from referral_fn import event
 from referral_fn.normalization import STATUSES, normalize
 from referral_fn.referral import read_referral
-from referral_fn.requests import Trace
 from schemas import generate as schemas
 from tests.documents import COLLECTION, SEED_ID, encode, referral_documents, seed
 
-TRACE = Trace("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "a=b")
+CONTEXT = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "cause": "referral-updated"}
 VALIDATOR = jsonschema.Draft202012Validator(
     schemas.schema_of(event.REFERRAL_TYPE), format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER
 )
@@ -31,7 +30,7 @@ def data_of(**changes: Any) -> event.ReferralData:
 
 
 def test_the_seed_becomes_this_event() -> None:
-    made = json.loads(event_of(seed(), trace=TRACE).encode())
+    made = json.loads(event_of(seed(), context=CONTEXT).encode())
     data = made.pop("data")
     assert made == {
         "specversion": "1.0",
@@ -44,8 +43,7 @@ def test_the_seed_becomes_this_event() -> None:
         "time": "2018-09-26T22:50:17.981721Z",
         "partitionkey": "5357cdc2-743e-4dd5-89c6-f3731f8b69ce",
         "sequence": "2018-09-26T22:50:17.981721Z",
-        "traceparent": TRACE.traceparent,
-        "tracestate": "a=b",
+        **CONTEXT,
     }
     assert data["expiresAt"] == "2018-10-04T00:00:00.000000Z"
     assert (data["status"], data["substatus"]) == ("Active", "Accepted")
@@ -84,7 +82,7 @@ def test_whatever_is_read_becomes_a_valid_event(document: dict[str, Any]) -> Non
 @settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 def test_the_same_snapshot_has_the_same_id_under_every_policy(document: dict[str, Any], policy: Any) -> None:
     reordered = dict(reversed(document.items()))
-    assert event_of(document).id == event_of(reordered, policy=policy, trace=TRACE).id
+    assert event_of(document).id == event_of(reordered, policy=policy, context=CONTEXT).id
 
 
 @given(referral_documents)

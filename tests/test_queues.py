@@ -11,11 +11,9 @@ from aiohttp import web
 
 from local_stack.serving import serving
 from local_stack.stack import Queues, Stack
-from referral_fn.credentials import TokenSource, token_source
+from referral_fn.credentials import TokenSource, make_token_source
 from referral_fn.outcome import TroubleError
 from referral_fn.queues import MAX_MESSAGE, MessageTooLargeError, StorageQueue
-from referral_fn.settings import read_settings
-from tests.test_settings import QUEUES
 
 OpenQueue = Callable[[str], StorageQueue]
 
@@ -26,7 +24,7 @@ async def open_queue(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> AsyncIter
     monkeypatch.setenv("IDENTITY_ENDPOINT", f"{stack.identity_url}/msi/token")
     monkeypatch.setenv("IDENTITY_HEADER", stack.identity.secret)
     monkeypatch.setattr("referral_fn.queues.BUDGET", 2)
-    tokens: TokenSource = token_source(read_settings(QUEUES))
+    tokens: TokenSource = make_token_source("managed-identity", None)
     context = ssl.create_default_context(cafile=stack.authority.root)
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)) as session:
         yield lambda url: StorageQueue(url, session, tokens)

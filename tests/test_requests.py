@@ -70,7 +70,9 @@ def test_every_documented_message_asks_for_its_referral(text: str, encode: Any) 
         (json.dumps({"referralId": ID, "attempt": True}), "/attempt"),
         (json.dumps({"referralId": ID, "attempt": "1"}), "/attempt"),
         (json.dumps({"referralId": ID, "firstSeen": "yesterday"}), "/firstSeen"),
-        (json.dumps({"referralId": ID, "firstSeen": None}), "/firstSeen"),
+        (json.dumps({"referralId": ID, "changedAt": 5}), "/changedAt"),
+        (json.dumps({"referralId": ID, "cause": "Sue Smith"}), "/cause"),
+        (json.dumps(NOTIFICATION | {"ResourceChangeUtcDate": "now"}), "/ResourceChangeUtcDate"),
         (json.dumps(NOTIFICATION | {"EventName": "subscription-updated"}), "/EventName"),
         (json.dumps(NOTIFICATION | {"ResourceUri": "https://api.partnercenter.microsoft.com/"}), "/ResourceUri"),
         (json.dumps(NOTIFICATION | {"ResourceUri": f"/{ID}/{ID}"}), "/ResourceUri"),
@@ -98,9 +100,16 @@ def test_no_text_on_the_queue_raises_anything_else(text: str) -> None:
         assert read_message(text).referral_id
 
 
+def test_a_notification_says_why_and_when() -> None:
+    request = read_message(json.dumps(NOTIFICATION))
+    assert request.cause == "referral-created"
+    assert request.changed_at == datetime(2018, 2, 17, 0, 5, 39, 548548, tzinfo=UTC)
+    assert request.context() == {"cause": "referral-created"}
+
+
 def test_a_deferred_request_comes_back_as_it_was() -> None:
     first_seen = datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
-    request = ReferralRequest(ID, 2, first_seen, Trace(TRACEPARENT, "a=b"))
+    request = ReferralRequest(ID, 2, first_seen, Trace(TRACEPARENT, "a=b"), "referral-updated", first_seen)
     assert read_message(request.envelope(attempt=2).decode()) == request
 
 
