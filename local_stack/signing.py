@@ -36,6 +36,7 @@ class Identity:
         is_authority: bool | None = False,
         valid: tuple[timedelta, timedelta] = (timedelta(days=-1), timedelta(days=30)),
         issuer_url: str | None = None,
+        may_sign: bool = True,
     ) -> Self:
         """Issue a certificate; self-signed where there is no issuer.
 
@@ -47,6 +48,7 @@ class Identity:
             is_authority: its basic constraint; None leaves the extension out.
             valid: from when to when, from now.
             issuer_url: where it says that its issuer's certificate lies.
+            may_sign: whether its key is for signatures.
         """
         key = key or rsa.generate_private_key(public_exponent=65537, key_size=2048)
         subject = x509.Name(
@@ -68,7 +70,7 @@ class Identity:
             .not_valid_after(now + valid[1])
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
-            .add_extension(_usage(is_authority=bool(is_authority)), critical=True)
+            .add_extension(_usage(is_authority=bool(is_authority), may_sign=may_sign), critical=True)
         )
         if is_authority is not None:
             builder = builder.add_extension(x509.BasicConstraints(is_authority, None), critical=True)
@@ -95,11 +97,11 @@ class Identity:
         return self.certificate.public_bytes(Encoding.PEM)
 
 
-def _usage(*, is_authority: bool) -> x509.KeyUsage:
+def _usage(*, is_authority: bool, may_sign: bool) -> x509.KeyUsage:
     return x509.KeyUsage(
-        digital_signature=True,
+        digital_signature=may_sign,
         content_commitment=False,
-        key_encipherment=False,
+        key_encipherment=not may_sign,
         data_encipherment=False,
         key_agreement=False,
         key_cert_sign=is_authority,

@@ -89,6 +89,20 @@ def test_a_referrals_url_without_one_id_in_its_path_is_refused(url: str) -> None
     assert [name for name, _ in problems_of({**QUEUES, "REFERRALS_URL": url})] == ["REFERRALS_URL"]
 
 
+@pytest.mark.parametrize("hosts", [",", "https://a.example", "a.example/cert", "A.example", "a.example:x", "*.example"])
+def test_a_certificate_host_is_a_name_and_perhaps_a_port(hosts: str) -> None:
+    assert [name for name, _ in problems_of({**QUEUES, "WEBHOOK_CERTIFICATE_HOSTS": hosts})] == [
+        "WEBHOOK_CERTIFICATE_HOSTS"
+    ]
+    settings = read_settings({**QUEUES, "WEBHOOK_CERTIFICATE_HOSTS": "a.example, b.example:8443"})
+    assert settings.webhook_certificate_hosts == ("a.example", "b.example:8443")
+
+
+def test_extra_roots_must_be_there() -> None:
+    wrong = {**QUEUES, "WEBHOOK_EXTRA_ROOTS": "/nowhere/roots.pem", "WEBHOOK_MAX_AGE": "-1"}
+    assert [name for name, _ in problems_of(wrong)] == ["WEBHOOK_EXTRA_ROOTS", "WEBHOOK_MAX_AGE"]
+
+
 def test_the_trigger_must_watch_the_queue_that_deferrals_go_to() -> None:
     assert problems_of({**QUEUES, "REFERRAL_REQUESTS_QUEUE": "another"}) == [
         ("REFERRAL_REQUESTS_QUEUE", "must name the queue that REQUESTS_URL ends in")

@@ -108,7 +108,8 @@ async def app(
     monkeypatch.setenv("IDENTITY_HEADER", stack.identity.secret)
     caplog.set_level("INFO", "referral_fn")
     roots = tmp_path / "roots.pem"
-    roots.write_bytes(root().pem)
+    odd = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"  # must not take the next one with it
+    roots.write_bytes(odd + root().pem)
     queues = await stack.fresh_queues()
     host = CertificateHost("")
     site = web.Application()
@@ -233,6 +234,7 @@ CERTIFICATES: dict[str, tuple[Callable[[], Identity], str]] = {
     "of a root nobody trusts": (lambda: Identity.issue(Identity.authority()), "certificate-chain"),
     "an authority": (intermediate, "certificate-chain"),
     "issued by a signer": (lambda: Identity.issue(signer()), "certificate-chain"),
+    "whose key is not for signatures": (lambda: Identity.issue(root(), may_sign=False), "certificate-chain"),
     "with a key of 1024 bits": (lambda: Identity.issue(root(), key=key(1024)), "certificate-key"),
     "with an EC key": (lambda: Identity.issue(root(), key=ec.generate_private_key(ec.SECP256R1())), "certificate-key"),
 }
