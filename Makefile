@@ -6,8 +6,8 @@ BIN := .venv/bin
 help: ## list what there is
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
 
-run: setup ## run the app on this machine and send a referral through it; ONCE=1 ends by itself
-	@$(BIN)/python -m local_stack $(if $(ONCE),--once)
+run: setup ## run the app on this machine and send a referral through it; ONCE=1 ends by itself, AUTH=app-user
+	@$(BIN)/python -m local_stack $(if $(ONCE),--once) $(if $(AUTH),--auth $(AUTH))
 
 test: setup ## run the whole test suite; ARGS="-k name" runs a part
 	@$(BIN)/python -m pytest $(ARGS)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
 logging.getLogger("azure").setLevel(logging.WARNING)  # azure-core logs every request and its headers at INFO
+logging.getLogger("azure.identity").setLevel(logging.CRITICAL)  # and this, refusals whole, people's names in them
 
 _max_dequeue_count = read_max_dequeue_count(Path(__file__).with_name("host.json"), os.environ)
 _opened: "Forwarder | None" = None
@@ -50,7 +51,7 @@ async def partner_center_webhook(req: func.HttpRequest) -> func.HttpResponse:
 @app.route("health", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
 async def health(req: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001 - what a trigger is called with
     """Say whether the settings are right."""
-    return _response(api.health(os.environ))
+    return _response(api.health(os.environ, _opened))
 
 
 @app.function_name("forward_queued_referral")

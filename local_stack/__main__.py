@@ -27,7 +27,7 @@ _PATIENCE = 30
 console = Console(highlight=False, soft_wrap=True)
 
 
-async def run(*, once: bool) -> None:
+async def run(*, once: bool, auth: str) -> None:
     """Start everything, send the seed's referral both ways, and stay up unless it was to be once."""
     with console.status("Starting Azurite and the stand-ins"):
         stack_running = running(AZURITE_PORT)
@@ -35,7 +35,11 @@ async def run(*, once: bool) -> None:
     try:
         queues = await stack.queues()
         port = APP_PORT if is_free(APP_PORT) else 0
-        async with stack.host(stack.environment(queues), port) as host:
+        environment = stack.environment(queues, REFERRALS_AUTH=auth)
+        if auth == "app-user":
+            stack.partner_center.wants_user = True
+            await _show_consent(stack, environment)
+        async with stack.host(environment, port) as host:
             _show_places(stack, host, queues)
             await _show_both_ways(host, queues)
             await _show_webhook(stack, host, queues)
@@ -54,6 +58,8 @@ def _show_places(stack: Stack, host: Host, queues: Queues) -> None:
         ("queues", azurite + _taken(azurite, AZURITE_PORT), f"Azurite: {', '.join(queue.name for queue in names)}"),
         ("Partner Center", stack.partner_center_url, f"stand-in with {len(REFERRALS)} referrals"),
         ("identity endpoint", stack.identity_url, "stand-in for App Service's"),
+        ("Entra ID", stack.entra_url, "stand-in"),
+        ("Key Vault", stack.vault_url, "stand-in"),
     ):
         console.print(f"  {what:<18} {where:<41} {how}")
     console.print()
@@ -90,6 +96,19 @@ async def _show_both_ways(host: Host, queues: Queues) -> None:
     if first["id"] != second["id"]:
         raise HostError("The two events are of the same referral, and should have the same id.")
     console.print(f"\n[green]Both events have the id[/] {first['id']}\n")
+
+
+async def _show_consent(stack: Stack, environment: dict[str, str]) -> None:
+    """Sign a user in from the command line, before the app starts.
+
+    Raises:
+        HostError: nobody signed in.
+    """
+    console.print("[bold]consent[/]  python -m referral_fn consent")
+    status, said = await stack.run_command(environment, "consent", "--auth", "managed-identity")
+    console.print("".join(f"         {line}\n" for line in said.splitlines()), markup=False)
+    if status:
+        raise HostError("Without a consent there is no token for Partner Center.")
 
 
 async def _show_webhook(stack: Stack, host: Host, queues: Queues) -> None:
@@ -171,9 +190,11 @@ def main() -> int:
     """Run it from the command line. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m local_stack", description=__doc__)
     parser.add_argument("--once", action="store_true", help="end by itself once both events have come out")
+    modes = ["managed-identity", "federated-app", "app-user"]
+    parser.add_argument("--auth", choices=modes, default=modes[0], help="the app's REFERRALS_AUTH")
     options = parser.parse_args()
     try:
-        asyncio.run(run(once=options.once))
+        asyncio.run(run(once=options.once, auth=options.auth))
     except (AzuriteError, HostError) as error:
         console.print(str(error), style="red", markup=False)
         return 1

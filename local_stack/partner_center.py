@@ -67,6 +67,8 @@ class PartnerCenter:
         self.calls: list[Call] = []
         self.refused_tokens: set[str] = set()
         """Hashes of tokens that are no longer accepted; with `ANY` among them, none is."""
+        self.wants_user = False
+        """Whether a token must be that of an app with a user, as today's API demands."""
         self.followed = 0
         """How often a redirect of ours was followed."""
         self.app = web.Application(middlewares=[_enveloped])
@@ -99,9 +101,11 @@ class PartnerCenter:
             raise _Refused(HTTPStatus.BAD_REQUEST)
         self._seen.add(correlation)
         try:
-            self._issuer.check(token if scheme == "Bearer" else "", AUDIENCE)
+            claims = self._issuer.check(token if scheme == "Bearer" else "", AUDIENCE)
         except jwt.InvalidTokenError:
             raise _Refused(HTTPStatus.UNAUTHORIZED) from None
+        if self.wants_user and "scp" not in claims:
+            raise _Refused(HTTPStatus.FORBIDDEN)
         if {token_hash, ANY} & self.refused_tokens:
             raise _Refused(HTTPStatus.UNAUTHORIZED)
         if request.headers.get("Accept") != "application/json":

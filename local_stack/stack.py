@@ -12,13 +12,16 @@ from pathlib import Path
 
 from local_stack.azurite import Azurite, Queue
 from local_stack.certificates import Authority
+from local_stack.entra import APP_CLIENT_ID, Entra
 from local_stack.identity import CLIENT_ID, IdentityEndpoint
 from local_stack.partner_center import PartnerCenter
 from local_stack.serving import serving
-from local_stack.tokens import Issuer
+from local_stack.tokens import TENANT, Issuer
+from local_stack.vault import Vault
 from local_stack.webhooks import Webhooks
 
 ROOT = Path(__file__).parent.parent
+REFRESH_TOKEN_SECRET = "referrals-refresh-token"
 _START_SECONDS = 60
 
 
@@ -102,9 +105,13 @@ class Stack:
     identity: IdentityEndpoint
     partner_center: PartnerCenter
     webhooks: Webhooks
+    entra: Entra
+    vault: Vault
     azurite: Azurite
     identity_url: str
     partner_center_url: str
+    entra_url: str
+    vault_url: str
 
     async def queues(self, prefix: str = "") -> Queues:
         """Make the queues of one installation: `{prefix}referral-events` and so on."""
@@ -138,6 +145,11 @@ class Stack:
             "IDENTITY_ENDPOINT": f"{self.identity_url}/msi/token",
             "IDENTITY_HEADER": self.identity.secret,
             "SSL_CERT_FILE": str(self.authority.root),
+            "REQUESTS_CA_BUNDLE": str(self.authority.root),
+            "AZURE_AUTHORITY_HOST": self.entra_url,
+            "REFERRALS_APP_TENANT_ID": TENANT,
+            "REFERRALS_APP_CLIENT_ID": APP_CLIENT_ID,
+            "REFERRALS_REFRESH_TOKEN_SECRET": f"{self.vault_url}/secrets/{REFRESH_TOKEN_SECRET}",
             "WEBHOOK_CERTIFICATE_HOSTS": self.webhooks.certificate_host,
             "WEBHOOK_EXTRA_ROOTS": str(self.authority.root.with_name("signing-root.pem")),
         }
@@ -198,13 +210,17 @@ async def running(azurite_port: int = 0) -> AsyncIterator[Stack]:
         issuer = Issuer()
         identity, partner_center = IdentityEndpoint(issuer), PartnerCenter(issuer)
         webhooks = Webhooks(issuer, partner_center)
+        entra, vault = Entra(issuer, CLIENT_ID), Vault(issuer)
         (Path(folder) / "signing-root.pem").write_bytes(webhooks.root.pem)
         tls = authority.server_context()
         async with (
             serving(identity.app) as identity_url,
             serving(partner_center.app, tls=tls) as partner_center_url,
             serving(webhooks.certificates, tls=tls) as certificates_url,
+            serving(entra.app, tls=tls) as entra_url,
+            serving(vault.app, tls=tls) as vault_url,
             Azurite(authority, port=azurite_port) as azurite,
         ):
             webhooks.certificate_host = certificates_url.removeprefix("https://")
-            yield Stack(authority, identity, partner_center, webhooks, azurite, identity_url, partner_center_url)
+            urls = identity_url, partner_center_url, entra_url, vault_url
+            yield Stack(authority, identity, partner_center, webhooks, entra, vault, azurite, *urls)

@@ -11,27 +11,33 @@ TENANT = "3f2d0e8c-9a3b-4a4e-8d51-6f0b7c1a2d3e"
 ISSUER = f"https://sts.windows.net/{TENANT}/"
 
 
+def object_id(name: str) -> str:
+    """The object ID of an identity or a user."""
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, name))
+
+
 class Issuer:
     """Holds the tenant's signing key."""
 
     def __init__(self) -> None:
         self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
-    def mint(self, audience: str, client_id: str, lifetime: float) -> str:
+    def mint(self, audience: str, client_id: str, lifetime: float, **claims: Any) -> str:
         """Sign a token for an audience, valid from now for `lifetime` seconds."""
         now = int(time.time())
-        claims = {
+        standard = {
             "aud": audience,
             "iss": ISSUER,
             "iat": now,
             "nbf": now,
             "exp": now + int(lifetime),
             "appid": client_id,
-            "oid": str(uuid.uuid5(uuid.NAMESPACE_OID, client_id)),
+            "oid": object_id(client_id),
+            "sub": object_id(client_id),
             "tid": TENANT,
             "uti": uuid.uuid4().hex,
         }
-        return jwt.encode(claims, self._key, algorithm="RS256", headers={"kid": "local"})
+        return jwt.encode({**standard, **claims}, self._key, algorithm="RS256", headers={"kid": "local"})
 
     def check(self, token: str, audience: str) -> dict[str, Any]:
         """The claims of a token for the audience.

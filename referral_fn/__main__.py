@@ -1,19 +1,26 @@
-"""The command line: `python -m referral_fn webhook …`."""
+"""The command line: `python -m referral_fn`, with the app's own settings in the environment."""
 
 import argparse
 import asyncio
+import contextlib
+import dataclasses
 import json
+import logging
 import os
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 import aiohttp
 
-from referral_fn.credentials import make_token_source
+from referral_fn.consent import ConsentError, sign_in
+from referral_fn.doctor import examine
+from referral_fn.entra import Tokens
 from referral_fn.outcome import TroubleError
 from referral_fn.registration import API, Registration, RegistrationError
-from referral_fn.requests import REFERRAL_EVENTS, TEST_EVENT
+from referral_fn.requests import REFERRAL_EVENTS, TEST_EVENT, InvalidRequestError, read_referral_id
+from referral_fn.settings import SettingsError, read_credential_settings
+from referral_fn.vault import Secret
 
 Command = Callable[[Registration, argparse.Namespace], Coroutine[Any, Any, int]]
 
@@ -67,13 +74,19 @@ def _show(registration: dict[str, Any], options: argparse.Namespace) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m referral_fn", description=__doc__)
-    nouns = parser.add_subparsers(required=True, metavar="webhook")
+    nouns = parser.add_subparsers(required=True, metavar="{webhook,consent,doctor}")
     webhook = nouns.add_parser("webhook", help="the registration by which Partner Center sends notifications")
     verbs = webhook.add_subparsers(required=True)
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--json", action="store_true", help="print JSON")
-    modes = ["managed-identity", "developer"]
-    shared.add_argument("--auth", choices=modes, help="whose credentials; default: REFERRALS_AUTH, or developer")
+    shared.add_argument("--auth", help="whose credentials, by a mode of REFERRALS_AUTH, which is the default")
+    consenting = nouns.add_parser("consent", help="sign a user in, and keep their consent for REFERRALS_AUTH=app-user")
+    consenting.add_argument("--auth", help="whose credentials store it; default: developer, which is `az login`")
+    consenting.set_defaults(run=consent)
+    examining = nouns.add_parser("doctor", help="try each step that the app needs, and say what is wrong")
+    examining.add_argument("--referral", metavar="ID", help="fetch this referral, too")
+    examining.add_argument("--json", action="store_true", help="print JSON")
+    examining.set_defaults(run=doctor)
     shared.add_argument("--api", default=API, help=f"default: {API}")
     commands: dict[str, tuple[Command, str]] = {
         "register": (register, "register the app's webhook, or change its registration"),
@@ -83,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     }
     for name, (command, description) in commands.items():
         verb = verbs.add_parser(name, help=description, parents=[shared])
-        verb.set_defaults(command=command)
+        verb.set_defaults(run=webhook, command=command)
         if name == "register":
             verb.add_argument(
                 "--url", required=True, help="https://{app}.azurewebsites.net/api/webhooks/partner-center"
@@ -99,21 +112,62 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-async def run(options: argparse.Namespace) -> int:
-    """Run one command. Returns the exit status."""
-    tokens = make_token_source(
-        options.auth or os.environ.get("REFERRALS_AUTH", "developer"), os.environ.get("AZURE_CLIENT_ID")
-    )
+async def webhook(options: argparse.Namespace) -> int:
+    """Run a command about the registration."""
+    async with _session(options.auth) as (session, tokens):
+        status: int = await options.command(Registration(session, tokens.partner_center, options.api), options)
+    return status
+
+
+async def consent(options: argparse.Namespace) -> int:
+    """Sign a user in, and store their refresh token, which is never shown."""
+    settings = read_credential_settings({**os.environ, "REFERRALS_AUTH": "app-user"})
+    signed_in = await sign_in(settings, lambda message: print(message, flush=True))
+    print(f"{signed_in.user} of tenant {signed_in.tenant} has signed in.")
+    async with _session(options.auth or "developer") as (session, tokens):
+        await Secret(settings.refresh_token_secret or "", session, tokens.identity).write(signed_in.refresh_token)
+    print("The consent is stored in Key Vault.")
+    return 0
+
+
+async def doctor(options: argparse.Namespace) -> int:
+    """Try each step, and say what is wrong."""
+    referral_id = read_referral_id(options.referral, "--referral") if options.referral else None
+    findings = []
+    async for finding in examine(os.environ, referral_id):
+        findings.append(finding)
+        if not options.json:
+            print(f"{'works' if finding.works else 'FAILS'}  {finding.step}  {finding.detail}".rstrip(), flush=True)
+    if options.json:
+        print(json.dumps([dataclasses.asdict(finding) for finding in findings]))
+    return 0 if all(finding.works for finding in findings) else 1
+
+
+@contextlib.asynccontextmanager
+async def _session(auth: str | None) -> AsyncIterator[tuple[aiohttp.ClientSession, Tokens]]:
+    """A session, and the tokens of a mode: the one given, that of the environment, or the developer's."""
+    mode = auth or os.environ.get("REFERRALS_AUTH") or "developer"
+    settings = read_credential_settings({**os.environ, "REFERRALS_AUTH": mode})
+    async with aiohttp.ClientSession() as session:
+        tokens = Tokens(settings, session)
+        try:
+            yield session, tokens
+        finally:
+            await tokens.close()
+
+
+def main() -> int:
+    """Run the command line. Returns the exit status."""
+    logging.getLogger("azure").setLevel(logging.CRITICAL)
+    logging.getLogger("referral_fn").setLevel(logging.CRITICAL)  # what goes wrong is said below, in a sentence
+    options = _parser().parse_args()
     try:
-        async with aiohttp.ClientSession() as session:
-            status: int = await options.command(Registration(session, tokens, options.api), options)
-    except (RegistrationError, TroubleError) as error:
-        print(f"{'No token can be had' if isinstance(error, TroubleError) else 'Failed'}: {error}", file=sys.stderr)
+        status: int = asyncio.run(options.run(options))
+    except (RegistrationError, TroubleError, ConsentError, InvalidRequestError, SettingsError) as error:
+        print(f"Failed: {error}", file=sys.stderr)
         return 1
-    finally:
-        await tokens.close()
     return status
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(run(_parser().parse_args())))
+    sys.exit(main())

@@ -95,12 +95,14 @@ async def webhook(open_forwarder: OpenForwarder, headers: Mapping[str, str], bod
     return Answer(HTTPStatus.ACCEPTED)
 
 
-def health(environment: Mapping[str, str]) -> Answer:
-    """`GET /api/health`: whether the settings are right, and which are not."""
+def health(environment: Mapping[str, str], opened: "Forwarder | None") -> Answer:
+    """`GET /api/health`: whether the settings are right, and which are not; and whether the user's consent holds."""
     try:
         read_settings(environment)
     except SettingsError as error:
         return _problem(problems.of_error(error))
+    if opened and opened.lapsed:
+        return _problem(problems.Problem("consent-lapsed", opened.lapsed))
     return Answer(HTTPStatus.OK, strict_json.dumps({"status": "ok"}))
 
 

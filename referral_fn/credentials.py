@@ -9,7 +9,7 @@ from azure.core.credentials import AccessToken
 from azure.core.exceptions import AzureError
 from azure.identity.aio import DefaultAzureCredential, ManagedIdentityCredential
 
-from referral_fn import log
+from referral_fn import aadsts, log
 from referral_fn.outcome import TroubleError
 
 REFRESH_AHEAD = 300
@@ -47,7 +47,7 @@ class TokenSource:
             refused: a token that the service just refused. It is replaced by a new one, once.
 
         Raises:
-            TroubleError: `token-unavailable`; the log of azure-identity says why.
+            TroubleError: `token-unavailable`, with what is wrong in a sentence.
         """
         held = self._held.get(scope)
         replace = held is not None and held.token == refused and self._replaced.get(scope) != refused
@@ -60,13 +60,12 @@ class TokenSource:
         try:
             async with asyncio.timeout(PATIENCE):
                 return (await asyncio.shield(self._flights[scope])).token
-        except (AzureError, TimeoutError, ValueError) as error:
+        except (AzureError, OSError, ValueError, TroubleError) as error:
             if held and held.token != refused and held.expires_on > time.time():
                 return held.token
-            log.error("token.failed", scope=scope, error=type(error).__name__)
-            raise TroubleError(
-                "token-unavailable", f"no token for {scope}: {type(error).__name__}", quick=False
-            ) from error
+            why = str(error) if isinstance(error, TroubleError) else aadsts.explain(error)
+            log.error("token.failed", scope=scope, detail=why)
+            raise TroubleError("token-unavailable", f"no token for {scope}: {why}", quick=False) from None
 
     async def close(self) -> None:
         """Close the credential's connections."""

@@ -10,7 +10,7 @@ from typing import Any, Self
 import aiohttp
 
 from referral_fn import event, log, strict_json, webhook
-from referral_fn.credentials import make_token_source
+from referral_fn.entra import Tokens
 from referral_fn.normalization import normalize
 from referral_fn.outcome import Deferred, Forwarded, Outcome, RefusalError, Rejected, TroubleError
 from referral_fn.partner_center import PartnerCenter
@@ -39,11 +39,11 @@ class Forwarder:
         self._settings = settings
         self._wrong = wrong
         self._session = session
-        self._tokens = make_token_source(settings.referrals_auth, settings.client_id)
-        self._partner_center = PartnerCenter(settings, session, self._tokens)
+        self._tokens = Tokens(settings, session)
+        self._partner_center = PartnerCenter(settings, session, self._tokens.partner_center)
         self._signers = Signers(session, settings.webhook_extra_roots)
         self._events, self._rejects, self._requests = (
-            StorageQueue(url, session, self._tokens)
+            StorageQueue(url, session, self._tokens.identity)
             for url in (settings.events_url, settings.rejects_url, settings.requests_url)
         )
 
@@ -58,6 +58,11 @@ class Forwarder:
         """
         settings, wrong = read_for_holding(environment)
         return cls(settings, aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()), wrong)
+
+    @property
+    def lapsed(self) -> str | None:
+        """Why nobody's consent is left, in mode `app-user`, as far as this worker knows."""
+        return self._tokens.lapsed
 
     async def close(self) -> None:
         """Close all connections."""

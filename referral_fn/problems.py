@@ -27,6 +27,7 @@ _PROBLEMS = {
     "upstream-timeout": (504, "Partner Center does not answer in time"),
     "certificate-unavailable": (503, "The signer's certificate cannot be fetched"),
     "queue-unavailable": (503, "A queue cannot be written to"),
+    "consent-lapsed": (503, "The user's consent has lapsed"),
     "misconfigured": (503, "Settings are missing or wrong"),
 }
 """Every problem type: its status and title."""

@@ -52,20 +52,39 @@ class StorageQueue:
         url = f"{self._url}/messages?messagettl=-1&visibilitytimeout={hidden}"
         await retrying(lambda seconds: self._attempt(url, body, seconds), budget=BUDGET)
 
+    async def probe(self) -> None:
+        """Check that messages could be put, without putting one.
+
+        A peek tells whether the queue is there, if the app may look. A message without its parts tells whether the app
+        may put one: it is refused for what it lacks only after the token has been accepted.
+
+        Raises:
+            TroubleError: as for `put`.
+        """
+        token = await self._tokens.token(SCOPE)
+        peek = await self._send("GET", f"{self._url}/messages?peekonly=true", None, token, BUDGET)
+        if peek.status == HTTPStatus.NOT_FOUND:
+            raise self._trouble(peek)
+        put = await self._send("POST", f"{self._url}/messages?messagettl=-1", b"", token, BUDGET)
+        if put.status != HTTPStatus.BAD_REQUEST:
+            raise self._trouble(put)
+
     @property
     def _name(self) -> str:
         return f"queue {queue_name(self._url)}"
 
     async def _attempt(self, url: str, body: bytes, seconds: float) -> None:
         token = await self._tokens.token(SCOPE)
-        answer = await self._post(url, body, token, seconds)
+        answer = await self._send("POST", url, body, token, seconds)
         if answer.status == HTTPStatus.UNAUTHORIZED:
             token = await self._tokens.token(SCOPE, refused=token)
-            answer = await self._post(url, body, token, seconds)
+            answer = await self._send("POST", url, body, token, seconds)
         if answer.status != HTTPStatus.CREATED:
             raise self._trouble(answer)
 
-    async def _post(self, url: str, body: bytes, token: str, seconds: float) -> aiohttp.ClientResponse:
+    async def _send(
+        self, method: str, url: str, body: bytes | None, token: str, seconds: float
+    ) -> aiohttp.ClientResponse:
         headers = {
             "Authorization": f"Bearer {token}",
             "Content-Type": "application/xml",
@@ -74,8 +93,8 @@ class StorageQueue:
         }
         timeout = aiohttp.ClientTimeout(total=max(seconds, 0.001))
         try:
-            async with self._session.post(
-                url, data=body, headers=headers, timeout=timeout, allow_redirects=False
+            async with self._session.request(
+                method, url, data=body, headers=headers, timeout=timeout, allow_redirects=False
             ) as answer:
                 await answer.read()
                 return answer

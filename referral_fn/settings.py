@@ -2,10 +2,10 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, FilePath, ValidationError
@@ -13,6 +13,8 @@ from pydantic_core import PydanticCustomError
 
 _QUEUE_NAME = re.compile(r"(?!.*--)[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
 _HOST = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)*(:[0-9]{1,5})?")
+_NAME = r"^[A-Za-z0-9.-]{1,100}$"
+_SECRET_PATH = re.compile(r"/secrets/[A-Za-z0-9-]{1,127}")
 _QUEUE_TRIGGER_CONNECTION = "ReferralRequests"
 _LONGEST_DELAY = 7 * 24 * 3600
 
@@ -23,6 +25,9 @@ class SettingProblem:
 
     name: str
     rule: str
+
+
+Problems = list[SettingProblem]
 
 
 class SettingsError(Exception):
@@ -70,17 +75,36 @@ def _list(text: Any) -> Any:
 Delay = Annotated[float, Field(gt=0, le=_LONGEST_DELAY, allow_inf_nan=False)]
 
 
-class Settings(BaseModel):
-    """The app's settings. Field aliases are the names of the environment variables."""
+def _secret_url(url: str) -> str:
+    parts = urlsplit(_https(url))
+    if parts.query or not _SECRET_PATH.fullmatch(parts.path):
+        raise PydanticCustomError("secret", "must be https://{{vault}}.vault.azure.net/secrets/{{name}}")
+    return url
+
+
+class CredentialSettings(BaseModel):
+    """What decides whose tokens are used. Field aliases are the names of the environment variables."""
 
     model_config = ConfigDict(frozen=True)
+
+    referrals_auth: Literal["managed-identity", "federated-app", "app-user", "developer"] = Field(
+        "managed-identity", alias="REFERRALS_AUTH"
+    )
+    client_id: str | None = Field(None, alias="AZURE_CLIENT_ID")
+    app_tenant_id: Annotated[str, Field(pattern=_NAME)] | None = Field(None, alias="REFERRALS_APP_TENANT_ID")
+    app_client_id: Annotated[str, Field(pattern=_NAME)] | None = Field(None, alias="REFERRALS_APP_CLIENT_ID")
+    refresh_token_secret: Annotated[str, AfterValidator(_secret_url)] | None = Field(
+        None, alias="REFERRALS_REFRESH_TOKEN_SECRET"
+    )
+    referrals_scope: str = Field("https://api.partner.microsoft.com/.default", alias="REFERRALS_SCOPE")
+
+
+class Settings(CredentialSettings):
+    """The app's settings."""
 
     referrals_url: Annotated[str, AfterValidator(_referral_url)] = Field(
         "https://api.partner.microsoft.com/v1/referrals/{referralId}", alias="REFERRALS_URL"
     )
-    referrals_scope: str = Field("https://api.partner.microsoft.com/.default", alias="REFERRALS_SCOPE")
-    referrals_auth: Literal["managed-identity", "developer"] = Field("managed-identity", alias="REFERRALS_AUTH")
-    client_id: str | None = Field(None, alias="AZURE_CLIENT_ID")
     events_url: Annotated[str, AfterValidator(_queue_url)] = Field(alias="EVENTS_URL")
     rejects_url: Annotated[str, AfterValidator(_queue_url)] = Field(alias="REJECTS_URL")
     requests_url: Annotated[str, AfterValidator(_queue_url)] = Field(alias="REQUESTS_URL")
@@ -105,6 +129,9 @@ class Settings(BaseModel):
         return self.referrals_url.split("/{referralId}")[0]
 
 
+M = TypeVar("M", bound=CredentialSettings)
+
+
 def queue_name(url: str) -> str:
     """The queue a queue URL names: its last path segment."""
     return urlsplit(url).path.rpartition("/")[2]
@@ -116,15 +143,42 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     Raises:
         SettingsError: with every problem found.
     """
+    return _read(Settings, environment, _trigger_problems)
+
+
+def read_credential_settings(environment: Mapping[str, str]) -> CredentialSettings:
+    """Read and check what decides whose tokens are used, for a command that needs no queue.
+
+    Raises:
+        SettingsError: with every problem found.
+    """
+    return _read(CredentialSettings, environment)
+
+
+def _read(model: type[M], environment: Mapping[str, str], *checks: Callable[[Mapping[str, str]], Problems]) -> M:
     given = {name: value.strip() for name, value in environment.items() if value.strip()}
-    problems = _trigger_problems(given)
+    problems = [problem for check in (_app_problems, *checks) for problem in check(given)]
     try:
-        settings = Settings.model_validate(given)
+        settings = model.model_validate(given)
     except ValidationError as error:
         problems += [SettingProblem(str(e["loc"][0]), _rule(e["type"], e["msg"])) for e in error.errors()]
     if problems:
         raise SettingsError(tuple(sorted(set(problems), key=lambda problem: problem.name)))
     return settings
+
+
+def _app_problems(given: Mapping[str, str]) -> Problems:
+    """What the two app modes need."""
+    needed = {
+        "federated-app": ("REFERRALS_APP_TENANT_ID", "REFERRALS_APP_CLIENT_ID"),
+        "app-user": ("REFERRALS_APP_TENANT_ID", "REFERRALS_APP_CLIENT_ID", "REFERRALS_REFRESH_TOKEN_SECRET"),
+    }
+    mode = given.get("REFERRALS_AUTH", "")
+    return [
+        SettingProblem(name, f"is required by REFERRALS_AUTH={mode}")
+        for name in needed.get(mode, ())
+        if name not in given
+    ]
 
 
 def read_for_holding(environment: Mapping[str, str]) -> tuple[Settings, SettingsError | None]:
@@ -140,8 +194,10 @@ def read_for_holding(environment: Mapping[str, str]) -> tuple[Settings, Settings
         if "REQUESTS_URL" in wrong:
             raise
         right = {name: value.strip() for name, value in environment.items() if name not in wrong and value.strip()}
-        requests = right["REQUESTS_URL"]
-        return Settings.model_validate({**right, "EVENTS_URL": requests, "REJECTS_URL": requests}), error
+        queues = {"EVENTS_URL": right["REQUESTS_URL"], "REJECTS_URL": right["REQUESTS_URL"]}
+        if right.get("REFERRALS_AUTH") != "developer":
+            queues["REFERRALS_AUTH"] = "managed-identity"
+        return Settings.model_validate({**right, **queues}), error
 
 
 def read_max_dequeue_count(host_json: Path, environment: Mapping[str, str]) -> int:
@@ -157,7 +213,7 @@ def _rule(kind: str, message: str) -> str:
     return "is required" if kind == "missing" else message.replace("Input should", "must")
 
 
-def _trigger_problems(given: Mapping[str, str]) -> list[SettingProblem]:
+def _trigger_problems(given: Mapping[str, str]) -> Problems:
     """What only the host reads. A host is there when it says so by FUNCTIONS_WORKER_RUNTIME."""
     problems = []
     watched, target = given.get("REFERRAL_REQUESTS_QUEUE"), given.get("REQUESTS_URL")

@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -21,6 +22,7 @@ settings.load_profile("suite")
 Json = Any
 T = TypeVar("T")
 _BETWEEN_LOOKS = 0.05
+_TOKEN = re.compile(r"eyJ[\w-]{8,}\.[\w-]{8,}|Bearer |Signature [A-Za-z0-9+/]{40}|refresh_token=")
 
 
 @dataclass
@@ -62,6 +64,13 @@ async def stack() -> AsyncIterator[Stack]:
         yield started
 
 
+@pytest.fixture(autouse=True)
+def no_token_is_logged(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Hold everything that a test logs in this process against the shapes of tokens."""
+    yield
+    assert not _TOKEN.search(caplog.text), "a token is in the log"
+
+
 StartApp = Callable[..., AbstractAsyncContextManager[App]]
 
 
@@ -80,6 +89,7 @@ def start_app(stack: Stack) -> StartApp:
         environment = stack.environment(queues, **{**quick, **overrides})
         async with stack.host(environment) as host, aiohttp.ClientSession() as session:
             yield App(stack, queues, host, session)
+        assert not _TOKEN.search(host.log), "a token is in the app's log"
 
     return start
 
