@@ -42,8 +42,6 @@ class Entra:
         """Whether a refresh token is void once redeemed; the real ones are good for the rest of their 90 days."""
         self.home_tenant = TENANT
         """The tenant of the user who signs in."""
-        self.secrets: set[str] = set()
-        """Every token that was ever given out: what must be in no log."""
         self._refresh_tokens: set[str] = set()
         self._devices: dict[str, bool] = {}
         self.app = web.Application()
@@ -56,7 +54,7 @@ class Entra:
         """A refresh token of a user who consented."""
         token = f"0.{secrets.token_urlsafe(48)}"
         self._refresh_tokens.add(token)
-        self.secrets.add(token)
+        self._issuer.secrets.add(token)
         return token
 
     def revoke(self) -> None:
@@ -96,7 +94,6 @@ class Entra:
         """The number of what is wrong with the client assertion, none where nothing is."""
         if form.get("client_assertion_type") != _ASSERTION:
             return 7000218
-        self.secrets.add(form.get("client_assertion") or "none was given")
         try:
             claims = self._issuer.check(form.get("client_assertion", ""), EXCHANGE)
         except jwt.InvalidAudienceError:
@@ -139,7 +136,6 @@ class Entra:
     def _access(self, scope: str, claims: dict[str, Any]) -> dict[str, Any]:
         audience = scope.removesuffix("/.default")
         token = self._issuer.mint(audience, APP_CLIENT_ID, self.lifetime, **claims)
-        self.secrets.add(token)
         return {"token_type": "Bearer", "expires_in": int(self.lifetime), "access_token": token, "scope": scope}
 
     async def _device_code(self, request: web.Request) -> web.Response:

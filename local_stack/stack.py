@@ -23,6 +23,7 @@ from local_stack.webhooks import Webhooks
 ROOT = Path(__file__).parent.parent
 REFRESH_TOKEN_SECRET = "referrals-refresh-token"
 _START_SECONDS = 60
+_TELLING = 40
 
 
 class HostError(RuntimeError):
@@ -102,6 +103,7 @@ class Stack:
     """The running stand-ins."""
 
     authority: Authority
+    issuer: Issuer
     identity: IdentityEndpoint
     partner_center: PartnerCenter
     webhooks: Webhooks
@@ -112,6 +114,10 @@ class Stack:
     partner_center_url: str
     entra_url: str
     vault_url: str
+
+    def leaked(self, text: str) -> bool:
+        """Whether a text holds the end of any token that was given out; a signature, if it is a signed one."""
+        return any(secret[-_TELLING:] in text for secret in self.issuer.secrets)
 
     async def queues(self, prefix: str = "") -> Queues:
         """Make the queues of one installation: `{prefix}referral-events` and so on."""
@@ -223,4 +229,4 @@ async def running(azurite_port: int = 0) -> AsyncIterator[Stack]:
         ):
             webhooks.certificate_host = certificates_url.removeprefix("https://")
             urls = identity_url, partner_center_url, entra_url, vault_url
-            yield Stack(authority, identity, partner_center, webhooks, entra, vault, azurite, *urls)
+            yield Stack(authority, issuer, identity, partner_center, webhooks, entra, vault, azurite, *urls)

@@ -20,6 +20,8 @@ class Issuer:
     """Holds the tenant's signing key."""
 
     def __init__(self) -> None:
+        self.secrets: set[str] = set()
+        """Every token that was ever given out: what must be in no log and in no answer."""
         self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
     def mint(self, audience: str, client_id: str, lifetime: float, **claims: Any) -> str:
@@ -37,7 +39,9 @@ class Issuer:
             "tid": TENANT,
             "uti": uuid.uuid4().hex,
         }
-        return jwt.encode({**standard, **claims}, self._key, algorithm="RS256", headers={"kid": "local"})
+        token = jwt.encode({**standard, **claims}, self._key, algorithm="RS256", headers={"kid": "local"})
+        self.secrets.add(token)
+        return token
 
     def check(self, token: str, audience: str) -> dict[str, Any]:
         """The claims of a token for the audience.

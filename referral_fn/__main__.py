@@ -75,8 +75,8 @@ def _show(registration: dict[str, Any], options: argparse.Namespace) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m referral_fn", description=__doc__)
     nouns = parser.add_subparsers(required=True, metavar="{webhook,consent,doctor}")
-    webhook = nouns.add_parser("webhook", help="the registration by which Partner Center sends notifications")
-    verbs = webhook.add_subparsers(required=True)
+    registering = nouns.add_parser("webhook", help="the registration by which Partner Center sends notifications")
+    verbs = registering.add_subparsers(required=True)
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--json", action="store_true", help="print JSON")
     shared.add_argument("--auth", help="whose credentials, by a mode of REFERRALS_AUTH, which is the default")

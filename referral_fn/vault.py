@@ -45,18 +45,11 @@ class Secret:
         """
         await self._call("PUT", value)
 
-    @property
-    def _scope(self) -> str:
-        """The vault's domain, which is the audience in every cloud: `https://vault.azure.net/.default`."""
-        labels = (urlsplit(self._url).hostname or "").split(".")
-        known = len(labels) > 2 and labels[1] == "vault"  # noqa: PLR2004 - {name}.vault.{domain}
-        return f"https://{'.'.join(labels[1:]) if known else 'vault.azure.net'}/.default"
-
     async def _call(self, method: str, value: str | None) -> str:
         return await retrying(lambda seconds: self._attempt(method, value, seconds), budget=BUDGET)
 
     async def _attempt(self, method: str, value: str | None, seconds: float) -> str:
-        headers = {"Authorization": f"Bearer {await self._identity.token(self._scope)}"}
+        headers = {"Authorization": f"Bearer {await self._identity.token(audience(self._url))}"}
         body = None if value is None else {"value": value}
         try:
             async with self._session.request(
@@ -82,3 +75,9 @@ class Secret:
     def _trouble(self, what: str, *, quick: bool) -> TroubleError:
         name = urlsplit(self._url).path.rpartition("/")[2]
         return TroubleError("token-unavailable", f"Key Vault's secret {name} {what}", quick=quick)
+
+
+def audience(url: str) -> str:
+    """The scope of a vault's tokens: its domain, whichever cloud that is of."""
+    domain = (urlsplit(url).hostname or "").partition(".")[2]
+    return f"https://{domain if domain.startswith('vault.') else 'vault.azure.net'}/.default"

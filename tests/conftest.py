@@ -41,6 +41,7 @@ class App:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         async with self.session.post(f"{self.host.url}/api/{path}", data=data, headers=named) as answer:
             text = await answer.read()
+            assert not self.stack.leaked(text.decode()), "a token is in an answer"
             return answer, json.loads(text) if text else None
 
     async def forward(self, referral_id: str, **headers: str) -> tuple[aiohttp.ClientResponse, Json]:
@@ -66,7 +67,7 @@ async def stack() -> AsyncIterator[Stack]:
 
 @pytest.fixture(autouse=True)
 def no_token_is_logged(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """Hold everything that a test logs in this process against the shapes of tokens."""
+    """Hold everything that a test logs in this process against the shapes of tokens; of the others, see `App`."""
     yield
     assert not _TOKEN.search(caplog.text), "a token is in the log"
 
@@ -89,7 +90,7 @@ def start_app(stack: Stack) -> StartApp:
         environment = stack.environment(queues, **{**quick, **overrides})
         async with stack.host(environment) as host, aiohttp.ClientSession() as session:
             yield App(stack, queues, host, session)
-        assert not _TOKEN.search(host.log), "a token is in the app's log"
+        assert not stack.leaked(host.log), "a token is in the app's log"
 
     return start
 

@@ -105,7 +105,7 @@ async def test_what_can_be_registered_for_is_listed(unregistered: Stack) -> None
         (["test"], {}, "there is no registration yet: register first"),
         (["register", "--url", "http://example.com/"], {}, "is the URL public and https"),
         (["register", "--url", "https://example.com/", "--events", "lead-created"], {}, "are the events known"),
-        (["show"], {"IDENTITY_HEADER": "wrong"}, "No token can be had"),
+        (["show"], {"IDENTITY_HEADER": "wrong"}, "Failed: no token for"),
         (["show"], {"SSL_CERT_FILE": "/dev/null"}, "Partner Center cannot be reached"),
     ],
 )
