@@ -29,6 +29,7 @@ console = Console(highlight=False, soft_wrap=True)
 
 async def run(*, once: bool, auth: str) -> None:
     """Start everything, send the seed's referral both ways, and stay up unless it was to be once."""
+    _end_in_order()
     with console.status("Starting Azurite and the stand-ins"):
         stack_running = running(AZURITE_PORT)
         stack = await stack_running.__aenter__()
@@ -48,6 +49,18 @@ async def run(*, once: bool, auth: str) -> None:
                 await _watch(queues)
     finally:
         await stack_running.__aexit__(None, None, None)
+
+
+def _end_in_order() -> None:
+    """End this task when told to stop or when the terminal is closed: what it started would outlive it otherwise."""
+    task = asyncio.current_task()
+
+    def end() -> None:
+        if task and not task.cancelling():  # a closed terminal says so twice, and the second must not cut short the end
+            task.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, end)
 
 
 def _show_places(stack: Stack, host: Host, queues: Queues) -> None:
@@ -170,7 +183,7 @@ async def _watch(queues: Queues) -> None:
     """Show each further outcome until somebody presses Ctrl-C."""
     console.print("Ctrl-C ends it. What comes out of the queues:\n")
     stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     while not stop.is_set():
         for queue in (queues.events, queues.rejects):
@@ -198,7 +211,7 @@ def main() -> int:
     except (AzuriteError, HostError) as error:
         console.print(str(error), style="red", markup=False)
         return 1
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         return 130
     return 0
 

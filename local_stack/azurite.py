@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import json
 import os
 import shutil
@@ -58,8 +59,10 @@ class Azurite:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self.service.close()
-        await self.stop()
+        try:
+            await self.service.close()
+        finally:
+            await self.stop()
 
     async def start(self) -> None:
         """Start it, and wait until it answers.
@@ -90,11 +93,15 @@ class Azurite:
         except TimeoutError:
             await self.stop()
             raise AzuriteError(f"Azurite did not answer within {_START_SECONDS} seconds") from None
+        except BaseException:  # Ctrl-C is no Exception, and Azurite, in a session of its own, does not see it
+            await self.stop()
+            raise
 
     async def stop(self) -> None:
         """End it at once, and all its processes: where Node comes from PyPI, `node` is a script that starts another."""
         if self._process and self._process.returncode is None:
-            os.killpg(self._process.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
             await self._process.wait()
 
 

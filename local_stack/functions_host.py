@@ -7,7 +7,6 @@ through the azure-functions library's own converters. Like Core Tools, it does n
 import argparse
 import asyncio
 import base64
-import binascii
 import contextlib
 import importlib
 import inspect
@@ -142,10 +141,10 @@ def http_handler(function: Function, invoke: Invoker) -> Callable[[web.Request],
         trace = TraceContext(request.headers.get("traceparent", fresh), request.headers.get("tracestate", ""))
         try:
             answer = await invoke(function, req, trace)
+            encoded = HttpResponseConverter.encode(answer, expected_type=func.HttpResponse).value
         except Exception:  # noqa: BLE001 - whatever a function raises, the host answers 500 and lives on
             _log.exception("Executed 'Functions.%s' (Failed)", function.get_function_name())
             return web.Response(status=500)
-        encoded = HttpResponseConverter.encode(answer, expected_type=func.HttpResponse).value
         return web.Response(
             status=int(encoded["status_code"].value),
             headers={name: value.value for name, value in encoded["headers"].items()},
@@ -197,7 +196,7 @@ class QueueListener:
         found = 0
         try:
             async for message in self._queue.receive_messages(
-                max_messages=self._batch, visibility_timeout=int(self.lease)
+                max_messages=self._batch, messages_per_page=self._batch, visibility_timeout=int(self.lease)
             ):
                 found += 1
                 task = asyncio.create_task(self._process(message))
@@ -233,7 +232,7 @@ class QueueListener:
         if self._base64:
             try:
                 content = base64.b64decode(content, validate=True)
-            except binascii.Error:
+            except ValueError:  # binascii.Error is one; text beyond ASCII is another
                 return None
         metadata = {
             "Id": meta.Datum(message.id, "string"),
@@ -274,23 +273,32 @@ def _connect(connection: str) -> tuple[QueueServiceClient, ManagedIdentityCreden
     return QueueServiceClient(url, credential=credential), credential
 
 
+@web.middleware
+async def _not_found(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Answer another method than the route's as the real host does: there is no such function."""
+    try:
+        return await handler(request)
+    except (web.HTTPNotFound, web.HTTPMethodNotAllowed):
+        return web.Response(status=404)
+
+
 async def run(root: Path, port: int) -> None:
     """Load the app, serve it, and stop at SIGTERM or SIGINT."""
     host = read_host_json(root)
     module = importlib.import_module("function_app")
     invoke = Invoker(seconds(host.get("functionTimeout", "00:30:00")))
-    site = web.Application(client_max_size=100 * 1024 * 1024)
+    site = web.Application(client_max_size=100 * 1024 * 1024, middlewares=[_not_found])
     listeners = []
     prefix = host.get("extensions", {}).get("http", {}).get("routePrefix", "api")
     for function in module.app.get_functions():
         binding = function.get_trigger().get_dict_repr()
         try:
             if binding["type"] == "httpTrigger":
-                for method in binding["methods"]:
-                    handler = http_handler(function, invoke)
-                    site.router.add_route(
-                        str(getattr(method, "value", method)), f"/{prefix}/{binding['route']}", handler
-                    )
+                path = f"/{prefix}/{binding.get('route') or function.get_function_name()}"
+                for method in binding.get("methods") or "*":
+                    site.router.add_route(str(getattr(method, "value", method)), path, http_handler(function, invoke))
             else:
                 listeners.append(QueueListener(function, invoke, host.get("extensions", {}).get("queues", {})))
         except LookupError as error:
@@ -298,7 +306,7 @@ async def run(root: Path, port: int) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with serving(site, port) as url:
+    async with serving(site, port, grace=GRACE) as url:
         polls = [asyncio.create_task(listener.run()) for listener in listeners]
         print(f"ready {url}", flush=True)
         await stop.wait()

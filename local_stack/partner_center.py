@@ -19,6 +19,8 @@ from local_stack.tokens import Issuer
 
 AUDIENCE = "https://api.partner.microsoft.com"
 ANY = "*"
+KINDS = {"status", "reset", "reset-mid-body", "truncated", "garbage", "html", "stall", "oversize", "redirect"}
+KINDS |= {"replace", "latency"}
 _CODES = {
     400: "invalidRequest",
     401: "unauthenticated",
@@ -33,8 +35,7 @@ _CODES = {
 class Fault:
     """What to do instead of answering with the referral.
 
-    `kind` is `status`, `reset`, `reset-mid-body`, `truncated`, `garbage`, `html`, `stall`, `oversize`, `redirect`,
-    `replace` (answer `document`) or `latency` (answer after `seconds`).
+    `kind` is one of `KINDS`; `replace` answers `document`, and `latency` answers after `seconds`.
     """
 
     kind: str
@@ -145,7 +146,7 @@ class PartnerCenter:
     async def _reset(self, request: web.Request, referral_id: str, *, mid_body: bool) -> None:
         """Drop the connection, before answering or in the middle of it."""
         if mid_body:
-            whole = json.dumps(self.referrals[referral_id]).encode()
+            whole = json.dumps(self.referrals.get(referral_id)).encode()
             partial = web.StreamResponse(headers={"Content-Length": str(len(whole))})
             partial.content_type = "application/json"
             await partial.prepare(request)
@@ -173,13 +174,20 @@ class PartnerCenter:
 
     async def _set_fault(self, request: web.Request) -> web.Response:
         """`PUT /_faults` `{"referralId": "*", "kind": "status", "status": 503, …}`: for a person to switch one on."""
-        asked = await request.json()
-        key = str(asked.pop("referralId", ANY)).lower()
         try:
-            self.faults[key] = Fault(**asked)
-        except TypeError:
+            asked = dict(await request.json())
+            key = str(asked.pop("referralId", ANY)).lower()
+            fault = Fault(**asked)
+            fault = dataclasses.replace(fault, status=int(fault.status), seconds=float(fault.seconds))
+        except (TypeError, ValueError):
             fields = ", ".join(field.name for field in dataclasses.fields(Fault))
             return web.json_response({"error": f"a fault has: referralId, {fields}"}, status=HTTPStatus.BAD_REQUEST)
+        if fault.kind not in KINDS:
+            kinds = ", ".join(sorted(KINDS))
+            return web.json_response({"error": f"there are the kinds: {kinds}"}, status=HTTPStatus.BAD_REQUEST)
+        if not 200 <= fault.status <= 599:
+            return web.json_response({"error": "a status is from 200 to 599"}, status=HTTPStatus.BAD_REQUEST)
+        self.faults[key] = fault
         return web.json_response({key: dataclasses.asdict(self.faults[key])})
 
     async def _lift_faults(self, _: web.Request) -> web.Response:

@@ -157,7 +157,7 @@ REFERRALS: list[dict[str, Any]] = [
                 {
                     "firstName": "Chi",
                     "lastName": "Nguyen",
-                    "phoneNumber": "+84 24 3825 2525",
+                    "phoneNumber": "+44 20 7946 0958",
                     "contactPreference": {"locale": "vi-VN", "disableNotifications": True},
                 }
             ]

@@ -31,12 +31,21 @@ def free_port(preferred: int = 0) -> int:
 
 
 @contextlib.asynccontextmanager
-async def serving(app: web.Application, port: int = 0, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
-    """Serve until left. Yields the URL."""
-    runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1)
+async def serving(
+    app: web.Application, port: int = 0, tls: ssl.SSLContext | None = None, *, grace: float = 0
+) -> AsyncIterator[str]:
+    """Serve until left. Yields the URL.
+
+    Args:
+        app: what is served.
+        port: another is taken where it is not free.
+        tls: serves HTTPS.
+        grace: seconds that requests in flight may take to finish; with none, a request ends when its client hangs up.
+    """
+    runner = web.AppRunner(app, access_log=None, handler_cancellation=not grace, shutdown_timeout=grace)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, HOST, free_port(port), ssl_context=tls)
+        site = web.TCPSite(runner, HOST, port if port and is_free(port) else 0, ssl_context=tls)
         await site.start()
         yield f"{'https' if tls else 'http'}://{HOST}:{runner.addresses[0][1]}"
     finally:

@@ -92,7 +92,7 @@ async def test_a_batch_that_cannot_be_queued_says_so(start_app: StartApp, stack:
 
 
 @pytest.mark.parametrize("by_path", [True, False])
-async def test_a_caller_may_prefer_not_to_wait(app: App, by_path: bool) -> None:  # noqa: FBT001
+async def test_a_caller_may_prefer_not_to_wait(app: App, by_path: bool) -> None:
     path, body = (f"referrals/{SEED_ID}", None) if by_path else ("referrals", {"referralId": SEED_ID})
     answer, said = await app.post(path, body, Prefer="wait=5, respond-async")
     assert (answer.status, answer.headers["Preference-Applied"]) == (202, "respond-async")
@@ -181,7 +181,7 @@ async def test_today_s_url_works_as_the_seed_s_does(start_app: StartApp, stack: 
 async def test_people_appear_in_events_by_policy_and_in_logs_never(
     start_app: StartApp,
     policy: str,
-    personal: bool,  # noqa: FBT001
+    personal: bool,
 ) -> None:
     async with start_app(REFERRAL_CONTACTS=policy) as app:
         referral_id = str(uuid.uuid4())

@@ -174,6 +174,6 @@ def test_a_body_of_another_shape_is_refused(body: bytes, path: str) -> None:
         ("respond-async-not", False),
     ],
 )
-def test_the_preference_to_be_answered_later(header: str, expected: bool) -> None:  # noqa: FBT001
+def test_the_preference_to_be_answered_later(header: str, expected: bool) -> None:
     assert prefers_async({"prefer": header}) is expected
     assert prefers_async({}) is False

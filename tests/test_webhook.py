@@ -473,7 +473,7 @@ class TestIssuers:
         self,
         app: Attacked,
         issuers: CertificateHost,
-        is_authority: bool | None,  # noqa: FBT001
+        is_authority: bool | None,
     ) -> None:
         false = Identity.issue(root(), is_authority=is_authority)
         with pytest.raises(SignatureError) as raised:
