@@ -19,8 +19,8 @@ from local_stack.tokens import Issuer
 
 AUDIENCE = "https://api.partner.microsoft.com"
 ANY = "*"
-KINDS = {"status", "reset", "reset-mid-body", "truncated", "garbage", "html", "stall", "oversize", "redirect"}
-KINDS |= {"replace", "latency"}
+KINDS = {"status", "reset", "reset-mid-body", "truncated", "garbage", "html", "long-html", "oversize", "redirect"}
+KINDS |= {"stall", "replace", "latency"}
 _CODES = {
     400: "invalidRequest",
     401: "unauthenticated",
@@ -162,10 +162,11 @@ class PartnerCenter:
             "truncated": json.dumps(self.referrals.get(referral_id)).encode()[:-5],
             "garbage": b"\x00\xff garbage",
             "html": b"<html>Sign in</html>",
+            "long-html": b"<html>" + b" " * (2 * 1024 * 1024),
             "oversize": json.dumps({"id": referral_id, "name": "x" * (2 * 1024 * 1024)}).encode(),
             "replace": json.dumps(fault.document).encode(),
         }
-        content_type = "text/html" if fault.kind == "html" else "application/json"
+        content_type = "text/html" if fault.kind.endswith("html") else "application/json"
         return web.Response(body=bodies[fault.kind], content_type=content_type)
 
     async def _elsewhere(self, _: web.Request) -> web.Response:

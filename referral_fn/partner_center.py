@@ -82,7 +82,7 @@ class PartnerCenter:
     async def _get(
         self, request: ReferralRequest, token: str, seconds: float
     ) -> tuple[aiohttp.ClientResponse, bytearray]:
-        """One GET. The answer comes with its body, which is complete and at most `MAX_ANSWER` long."""
+        """One GET. The answer comes with its body, whole, or as far as it is more than `MAX_ANSWER`."""
         url = self._settings.referrals_url.replace("{referralId}", request.referral_id)
         correlation = {"referralId": request.referral_id}
 
@@ -102,9 +102,7 @@ class PartnerCenter:
                 async for chunk in answer.content.iter_any():
                     body += chunk
                     if len(body) > MAX_ANSWER:
-                        raise RefusalError(
-                            "event-too-large", f"the referral is over {MAX_ANSWER} bytes", upstream=_upstream(answer)
-                        )
+                        break
         except TimeoutError:
             log.warning("upstream.failed", **correlation, error="timeout", seconds=round(time.monotonic() - started, 3))
             raise TroubleError("upstream-timeout", "Partner Center did not answer in time") from None
@@ -147,6 +145,8 @@ def _read(answer: aiohttp.ClientResponse, body: bytearray, referral_id: str) -> 
     kind = answer.content_type
     if kind != "application/json" and not kind.endswith("+json"):
         raise TroubleError("upstream-unavailable", "Partner Center's answer is not JSON", upstream=_upstream(answer))
+    if len(body) > MAX_ANSWER:
+        raise RefusalError("event-too-large", f"the referral is over {MAX_ANSWER} bytes", upstream=_upstream(answer))
     try:
         return read_referral(bytes(body), referral_id)
     except InvalidJSONError as error:

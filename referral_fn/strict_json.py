@@ -55,8 +55,9 @@ def loads(body: bytes | str, *, unique: bool = False) -> Any:
 
 
 def dumps(value: Any, *, sort_keys: bool = False) -> bytes:
-    """Write a value as compact UTF-8 JSON."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=sort_keys).encode()
+    """Write a value as compact JSON. What UTF-8 cannot spell, as from a broken header, becomes a question mark."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=sort_keys)
+    return text.encode(errors="replace")
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -42,7 +42,7 @@ DEFERRED = [
     *rows(
         "upstream-unavailable",
         503,
-        *(Fault(kind) for kind in ("truncated", "garbage", "html", "reset", "reset-mid-body", "redirect")),
+        *(Fault(kind) for kind in ("truncated", "garbage", "html", "long-html", "reset", "reset-mid-body", "redirect")),
     ),
     *rows("upstream-timeout", 504, Fault("stall")),
     *rows("upstream-denied", 502, *statuses(401, 403)),

@@ -112,6 +112,10 @@ def test_lone_surrogates_become_writable_and_pairs_stay() -> None:
     assert strict_json.loads('{"\\ud83d": ["\\ud83d\\ude00", "\\uDE00x"]}') == {"\ufffd": ["\U0001f600", "\ufffdx"]}
 
 
+def test_what_utf8_cannot_spell_is_written_as_a_question_mark() -> None:
+    assert strict_json.dumps({"a": "\udcff"}) == b'{"a":"?"}'
+
+
 def test_numbers_out_of_range_keep_their_digits_as_text() -> None:
     assert json.loads(strict_json.dumps(strict_json.loads("[1e999, 1.5, 10000000000000000000001]"))) == [
         "1e999",
