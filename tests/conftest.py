@@ -19,6 +19,8 @@ from local_stack.stack import Host, Queues, Stack, running
 settings.register_profile("suite", deadline=None)
 settings.load_profile("suite")
 
+pytest_plugins = ["tests.webhook_caller"]
+
 Json = Any
 T = TypeVar("T")
 _BETWEEN_LOOKS = 0.05

@@ -1,18 +1,11 @@
 """Who may make the app fetch a referral: nobody but Microsoft. Every attack, and the check that stops it."""
 
-import asyncio
 import base64
 import contextlib
-import dataclasses
-import functools
 import json
-import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any
 
-import aiohttp
 import pytest
 from aiohttp import web
 from cryptography.hazmat.primitives import hashes
@@ -20,114 +13,21 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from local_stack.serving import serving
 from local_stack.signing import Identity
-from local_stack.stack import Queues, Stack
+from local_stack.stack import Stack
 from local_stack.webhooks import notification
-from referral_fn import api, signers, webhook
+from referral_fn import webhook
 from referral_fn.forwarder import Forwarder
-from referral_fn.outcome import TroubleError
 from referral_fn.requests import MAX_NOTIFICATION
 from referral_fn.settings import read_settings
-from referral_fn.signers import Signers
 from referral_fn.webhook import SignatureError
 from tests.documents import SEED_ID
-
-HOST = "3psostorageacct.blob.core.windows.net"
-SHA256, SHA512 = hashes.SHA256(), hashes.SHA512()
-BODY = notification("referral-created", SEED_ID)
-
-
-@functools.cache
-def root() -> Identity:
-    return Identity.authority()
-
-
-@functools.cache
-def signer() -> Identity:
-    return Identity.issue(root())
-
-
-@functools.cache
-def intermediate() -> Identity:
-    return Identity.authority(issuer=root())
-
-
-@dataclasses.dataclass
-class CertificateHost:
-    """Serves what a test puts there, on https; counts what it is asked for."""
-
-    name: str
-    contents: dict[str, bytes | web.Response] = dataclasses.field(default_factory=dict)
-    asked: list[str] = dataclasses.field(default_factory=list)
-
-    async def answer(self, request: web.Request) -> web.Response:
-        self.asked.append(request.path)
-        content = self.contents.get(request.path, web.Response(status=404))
-        return content if isinstance(content, web.Response) else web.Response(body=content)
-
-    def publish(self, content: bytes | web.Response) -> str:
-        """Put something under a path of its own. Returns the URL."""
-        path = f"/cert/{len(self.contents)}.cer"
-        self.contents[path] = content
-        return f"https://{self.name}{path}"
-
-
-@dataclasses.dataclass
-class Attacked:
-    """The app's webhook, called in this process."""
-
-    forwarder: Forwarder
-    session: aiohttp.ClientSession
-    host: CertificateHost
-    queues: Queues
-    roots: Path
-    log: Callable[[], list[dict[str, Any]]]
-
-    async def post(self, headers: dict[str, str], body: bytes = BODY) -> api.Answer:
-        named = {name.lower(): value for name, value in headers.items()}
-        return await api.webhook(lambda: self.forwarder, named, body)
-
-    def headers(self, identity: Identity | None = None, body: bytes = BODY, **changes: str) -> dict[str, str]:
-        """The headers of a correct notification of this identity's, with changes."""
-        identity = identity or signer()
-        signature = base64.b64encode(identity.sign(body, SHA256)).decode()
-        correct = {
-            "x-ms-certificate-url": self.host.publish(identity.der),
-            "x-ms-signature-algorithm": "rsa-sha256",
-            "authorization": f"Signature {signature}",
-        }
-        return {**correct, **{name.replace("_", "-"): value for name, value in changes.items()}}
+from tests.webhook_caller import BODY, HOST, SHA256, Attacked, intermediate, refused_after, root, signer
 
 
 @pytest.fixture
-async def app(
-    stack: Stack, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> AsyncIterator[Attacked]:
-    monkeypatch.setenv("IDENTITY_ENDPOINT", f"{stack.identity_url}/msi/token")
-    monkeypatch.setenv("IDENTITY_HEADER", stack.identity.secret)
-    caplog.set_level("INFO", "referral_fn")
-    roots = tmp_path / "roots.pem"
-    odd = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"  # must not take the next one with it
-    roots.write_bytes(odd + root().pem)
-    queues = await stack.fresh_queues()
-    host = CertificateHost("")
-    site = web.Application()
-    site.router.add_get("/{path:.*}", host.answer)
-    context = ssl.create_default_context(cafile=stack.authority.root)
-    async with serving(site, tls=stack.authority.server_context()) as url:
-        host.name = url.removeprefix("https://")
-        environment = stack.environment(
-            queues, WEBHOOK_CERTIFICATE_HOSTS=f"{host.name},{HOST},127.0.0.1:9", WEBHOOK_EXTRA_ROOTS=str(roots)
-        )
-        session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context))
-        forwarder = Forwarder(read_settings(environment), session)
-
-        def log() -> list[dict[str, Any]]:
-            return [json.loads(record.getMessage()) for record in caplog.records if record.name == "referral_fn"]
-
-        yield Attacked(forwarder, session, host, queues, roots, log)
-        await forwarder.close()
+def app(attacked: Attacked) -> Attacked:
+    return attacked
 
 
 def key(bits: int) -> rsa.RSAPrivateKey:
@@ -362,62 +262,6 @@ async def test_each_event_has_its_answer(app: Attacked, event: str, status: int,
     assert await app.queues.requests.count() == queued
 
 
-@pytest.mark.parametrize(
-    "trouble", [web.Response(status=500), web.Response(status=503), web.Response(status=429), None]
-)
-async def test_a_certificate_host_in_trouble_is_no_refusal(app: Attacked, trouble: web.Response | None) -> None:
-    nobody = f"https://{HOST}/cert/a.cer"  # a name that cannot be resolved here
-    answer = await app.post(app.headers(x_ms_certificate_url=app.host.publish(trouble) if trouble else nobody))
-    assert answer.status == 503
-    assert json.loads(answer.body)["type"] == "urn:referral-fn:problem:certificate-unavailable"
-    assert await app.queues.requests.count() == 0
-
-
-async def test_concurrent_first_notifications_fetch_the_certificate_once(app: Attacked) -> None:
-    headers = app.headers()
-    answers = await asyncio.gather(*(app.post(headers) for _ in range(50)))
-    assert {answer.status for answer in answers} == {202}
-    assert len(app.host.asked) == 1
-
-
-async def test_a_replaced_certificate_is_noticed(app: Attacked, monkeypatch: pytest.MonkeyPatch) -> None:
-    headers = app.headers()
-    assert (await app.post(headers)).status == 202
-    successor = Identity.issue(root())
-    app.host.contents["/cert/0.cer"] = successor.der
-    renewed = {**headers, "authorization": "Signature " + base64.b64encode(successor.sign(BODY, SHA256)).decode()}
-    assert (await app.post(renewed)).status == 401  # not at every attacker's whim
-    assert len(app.host.asked) == 1
-    monkeypatch.setattr(signers, "ROTATION_CHECK", 0)
-    assert (await app.post(renewed)).status == 202
-    assert (await app.post(headers)).status == 401
-
-
-@pytest.mark.parametrize("limit", ["LONGEST_KEPT", "MOST_KEPT"])
-async def test_certificates_are_kept_for_a_day_and_few(
-    app: Attacked, monkeypatch: pytest.MonkeyPatch, limit: str
-) -> None:
-    monkeypatch.setattr(signers, limit, 1 if limit == "MOST_KEPT" else 0)
-    first, second = app.headers(), app.headers()
-    for headers in (first, second, first):
-        assert (await app.post(headers)).status == 202
-    assert len(app.host.asked) == 3
-
-
-async def test_a_certificate_that_expires_while_kept_is_not_believed(app: Attacked) -> None:
-    brief = Identity.issue(root(), valid=(timedelta(days=-1), timedelta(seconds=2)))
-    headers = app.headers(brief)
-    assert (await app.post(headers)).status == 202
-    while datetime.now(UTC) <= brief.certificate.not_valid_after_utc:
-        await asyncio.sleep(0.05)
-    await refused_after(app, headers, "certificate-expired")
-
-
-async def refused_after(app: Attacked, headers: dict[str, str], check: str) -> None:
-    assert (await app.post(headers)).status == 401
-    assert app.log()[-1]["check"] == check
-
-
 async def test_old_notifications_are_welcome_unless_a_limit_is_set(app: Attacked, stack: Stack) -> None:
     old = BODY.replace(str(datetime.now(UTC).year).encode(), b"2018")
     assert (await app.post(app.headers(body=old), old)).status == 202
@@ -433,91 +277,6 @@ async def test_old_notifications_are_welcome_unless_a_limit_is_set(app: Attacked
     assert app.log()[-1]["check"] == "notification-age"
     assert (await app.post(app.headers())).status == 202
     await app.forwarder.close()
-
-
-class TestIssuers:
-    """Intermediates, fetched from where a certificate says its issuer's lies, if that is Microsoft's."""
-
-    @pytest.fixture
-    async def issuers(self) -> AsyncIterator[CertificateHost]:
-        host = CertificateHost("")
-        site = web.Application()
-        site.router.add_get("/{path:.*}", host.answer)
-        async with serving(site) as url:
-            host.name = url.removeprefix("http://")
-            yield host
-
-    async def check(self, app: Attacked, issuers: CertificateHost, identity: Identity) -> None:
-        claim = webhook.read_claim(app.headers(identity), {app.host.name})
-        known = Signers(app.session, app.roots, {issuers.name})
-        await known.check(BODY, claim)
-
-    def publish(self, issuers: CertificateHost, identity: Identity) -> str:
-        return issuers.publish(identity.der).replace("https:", "http:")
-
-    async def test_an_intermediate_is_fetched(self, app: Attacked, issuers: CertificateHost) -> None:
-        url = self.publish(issuers, intermediate())
-        await self.check(app, issuers, Identity.issue(intermediate(), issuer_url=url))
-        assert len(issuers.asked) == 1
-
-    async def test_two_are_fetched(self, app: Attacked, issuers: CertificateHost) -> None:
-        url = self.publish(issuers, intermediate())
-        lower = Identity.issue(intermediate(), organization="Microsoft Corporation", is_authority=True, issuer_url=url)
-        await self.check(app, issuers, Identity.issue(lower, issuer_url=self.publish(issuers, lower)))
-        assert len(issuers.asked) == 2
-
-    @pytest.mark.parametrize(
-        "is_authority", [False, None], ids=["that says it is no authority", "that does not say what it is"]
-    )
-    async def test_an_intermediate_that_is_no_authority(
-        self,
-        app: Attacked,
-        issuers: CertificateHost,
-        is_authority: bool | None,
-    ) -> None:
-        false = Identity.issue(root(), is_authority=is_authority)
-        with pytest.raises(SignatureError) as raised:
-            await self.check(app, issuers, Identity.issue(false, issuer_url=self.publish(issuers, false)))
-        assert raised.value.check == "certificate-chain"
-
-    @pytest.mark.parametrize(
-        "url",
-        [
-            "http://169.254.169.254/metadata/identity",
-            "http://127.0.0.1:10001/devstoreaccount1",
-            "http://www.microsoft.com@127.0.0.1/pkiops/certs/a.crt",
-            "http://www.microsoft.com:8080/pkiops/certs/a.crt",
-            "ldap://www.microsoft.com/cn=a",
-            "http://[",
-            "file:///etc/passwd",
-        ],
-    )
-    async def test_an_issuer_that_lies_inside_is_not_fetched(
-        self, app: Attacked, issuers: CertificateHost, url: str
-    ) -> None:
-        with pytest.raises(SignatureError) as raised:
-            await self.check(app, issuers, Identity.issue(intermediate(), issuer_url=url))
-        assert raised.value.check == "certificate-chain"
-        assert issuers.asked == []
-
-    async def test_a_chain_without_end_is_given_up(self, app: Attacked, issuers: CertificateHost) -> None:
-        other = Identity.authority()
-        loop = Identity.issue(other, is_authority=True, issuer_url=f"http://{issuers.name}/cert/0.cer")
-        url = self.publish(issuers, loop)
-        with pytest.raises(SignatureError):
-            await self.check(app, issuers, Identity.issue(loop, issuer_url=url))
-        assert len(issuers.asked) == 3
-
-    async def test_an_issuer_in_trouble_is_no_refusal(self, app: Attacked, issuers: CertificateHost) -> None:
-        url = issuers.publish(web.Response(status=503)).replace("https:", "http:")
-        with pytest.raises(TroubleError):
-            await self.check(app, issuers, Identity.issue(intermediate(), issuer_url=url))
-
-
-async def test_only_so_many_certificates_are_fetched_at_once(app: Attacked, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(signers, "MOST_KEPT", 2)
-    answers = await asyncio.gather(*(app.post(app.headers()) for _ in range(5)))
-    assert sorted(answer.status for answer in answers) == [202, 202, 503, 503, 503]
 
 
 _header_values = st.text(max_size=60) | st.sampled_from(
