@@ -118,7 +118,8 @@ async def test_without_a_token_a_referral_is_deferred(start_app: StartApp, statu
         await app.queues.requests.send(str(uuid.uuid4()))
         await app.host.says('"event":"referral.deferred"')
         await app.host.says('"event":"token.failed"')
-        assert await app.queues.rejects.count() == 0
+        await until(app.queues.requests.count, 1)
+        assert await app.lies_on() == {"events": [], "rejects": [], "requests": [None], "poison": []}
 
 
 @pytest.mark.parametrize("text", ["hello", "{}", '{"referralId": "42"}', "\u00fcber" * 4_000, '"' * 45_000, "\x7f" * 9])
@@ -177,6 +178,8 @@ async def test_a_request_whose_schedule_is_used_up_is_rejected_with_its_last_tro
         app.stack.partner_center.faults[referral_id] = Fault("status", status=500)
         await app.queues.requests.send(referral_id)
         (reject,) = await eventually_holds(app.queues.rejects)
+        await eventually_empty(app.queues.requests)
+        assert await app.lies_on() == {"events": [], "rejects": [reject], "requests": [], "poison": []}
         assert (reject["data"]["reason"], reject["data"]["attempts"]) == ("retries-exhausted", 2)
         assert reject["data"]["detail"].startswith("upstream-unavailable: Partner Center answered 500")
         assert reject["data"]["upstream"]["code"] == "generalException"
