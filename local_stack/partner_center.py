@@ -62,7 +62,7 @@ class PartnerCenter:
 
     def __init__(self, issuer: Issuer) -> None:
         self._issuer = issuer
-        self.referrals: dict[str, Any] = {referral["id"]: referral for referral in REFERRALS}
+        self.referrals: dict[str, Any] = {}
         self.faults: dict[str, Fault] = {}
         """By referral ID, or `ANY`."""
         self.calls: list[Call] = []
@@ -79,6 +79,16 @@ class PartnerCenter:
         self.app.router.add_put("/_faults", self._set_fault)
         self.app.router.add_delete("/_faults", self._lift_faults)
         self._seen: set[str] = set()
+        self.reset()
+
+    def reset(self) -> None:
+        """Be as at the start: the usual referrals, no faults, nothing asked yet."""
+        self.referrals.clear()
+        self.referrals.update({referral["id"]: referral for referral in REFERRALS})
+        self.faults.clear()
+        self.refused_tokens.clear()
+        self.calls.clear()
+        self.followed, self.wants_user = 0, False
 
     async def _referral(self, request: web.Request) -> web.StreamResponse:
         self._admit(request)

@@ -61,10 +61,18 @@ class App:
 
 
 @pytest.fixture(scope="session")
-async def stack() -> AsyncIterator[Stack]:
+async def shared_stack() -> AsyncIterator[Stack]:
     """The stand-ins and Azurite, once for a test worker."""
     async with running() as started:
         yield started
+
+
+@pytest.fixture
+def stack(shared_stack: Stack) -> Iterator[Stack]:
+    """The stand-ins as they are when nobody has touched them."""
+    yield shared_stack
+    shared_stack.partner_center.reset()
+    shared_stack.identity.failures.clear()
 
 
 @pytest.fixture(autouse=True)

@@ -31,7 +31,6 @@ async def entra(stack: Stack) -> AsyncIterator[Entra]:
     entra.refusal, entra.single_use, entra.home_tenant = None, False, TENANT
     vault.versions.clear()
     vault.failure, vault.read_only = None, False
-    stack.partner_center.wants_user = False
 
 
 @pytest.mark.parametrize("auth", ["managed-identity", "federated-app", "app-user"])

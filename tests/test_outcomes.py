@@ -2,7 +2,6 @@
 
 import dataclasses
 import uuid
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -50,13 +49,11 @@ DEFERRED = [
 
 
 @pytest.fixture
-async def referral_id(app: App) -> AsyncIterator[str]:
-    """A referral of the test's own, forgotten afterwards."""
+async def referral_id(app: App) -> str:
+    """A referral of the test's own."""
     made = str(uuid.uuid4())
     app.stack.partner_center.referrals[made] = seed(id=made)
-    yield made
-    del app.stack.partner_center.referrals[made]
-    app.stack.partner_center.faults.pop(made, None)
+    return made
 
 
 def arm(app: App, referral_id: str, fault: Fault) -> None:
