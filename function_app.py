@@ -58,8 +58,8 @@ async def health(req: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001 - 
 @app.queue_trigger(arg_name="msg", queue_name="%REFERRAL_REQUESTS_QUEUE%", connection="ReferralRequests")
 async def forward_queued_referral(msg: func.QueueMessage) -> None:
     """Take one message of the requests queue to its outcome."""
-    last_delivery = (msg.dequeue_count or 1) >= _max_dequeue_count
-    await _forwarder().settle(msg.get_body(), message_id=msg.id, last_delivery=last_delivery)
+    left = _max_dequeue_count - (msg.dequeue_count or 1)
+    await _forwarder().settle(msg.get_body(), message_id=msg.id, again=(msg.dequeue_count or 1) > 1, last=left <= 0)
 
 
 async def close() -> None:

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import signal
-import ssl
 from pathlib import Path
 from typing import Any, Self
 
@@ -42,13 +41,18 @@ class Azurite:
         self.service: QueueServiceClient
 
     @property
+    def origin(self) -> str:
+        """Where it listens."""
+        return f"https://{HOST}:{self.port}"
+
+    @property
     def account_url(self) -> str:
         """The account's queue endpoint."""
-        return f"https://{HOST}:{self.port}/{ACCOUNT}"
+        return f"{self.origin}/{ACCOUNT}"
 
     async def __aenter__(self) -> Self:
         await self.start()
-        tls = _client_context(self._authority)
+        tls = self._authority.client_context()
         session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=tls, limit=0))
         self.service = QueueServiceClient(
             self.account_url,
@@ -97,6 +101,13 @@ class Azurite:
             await self.stop()
             raise
 
+    async def restart(self) -> None:
+        """End it in an orderly way, and start it again with what it kept on disk."""
+        if self._process:
+            os.killpg(self._process.pid, signal.SIGTERM)
+            await self._process.wait()
+        await self.start()
+
     async def stop(self) -> None:
         """End it at once, and all its processes: where Node comes from PyPI, `node` is a script that starts another."""
         if self._process and self._process.returncode is None:
@@ -133,10 +144,6 @@ class Queue:
 def decode(content: str) -> str:
     """What a message of ours says."""
     return base64.b64decode(content).decode()
-
-
-def _client_context(authority: Authority) -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=authority.root)
 
 
 def _command() -> list[str]:

@@ -25,3 +25,7 @@ class Authority:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(self.certificate, self.key)
         return context
+
+    def client_context(self) -> ssl.SSLContext:
+        """The TLS context of a client that trusts them."""
+        return ssl.create_default_context(cafile=self.root)

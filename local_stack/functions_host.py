@@ -38,7 +38,7 @@ from multidict import CIMultiDictProxy
 
 from local_stack.serving import serving
 
-GRACE = 10
+GRACE = 30
 """Seconds that work in flight may take once the host is told to stop."""
 
 _SHORTEST_POLL = 0.1
@@ -212,7 +212,7 @@ class QueueListener:
         renewal = asyncio.create_task(self._renew(message))
         try:
             body = self._decode(message)
-            if body is None:
+            if body is None or (message.dequeue_count or 0) > self._max_dequeue_count:
                 await self._give_up(message)
                 return
             await self._invoke(self._function, body, TraceContext(f"00-{secrets.token_hex(16)}-{'1' * 16}-00"))
@@ -322,9 +322,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m local_stack.functions_host", description=__doc__)
     parser.add_argument("--root", type=Path, default=Path(), help="the folder of function_app.py and host.json")
     parser.add_argument("--port", type=int, default=7071)
+    lease = QueueListener.lease
+    parser.add_argument("--lease", type=float, default=lease, help="seconds that a message in work is hidden for")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s", stream=sys.stderr)
     logging.getLogger("aiohttp").setLevel(logging.WARNING)
+    QueueListener.lease = options.lease
     os.environ.setdefault("FUNCTIONS_WORKER_RUNTIME", "python")
     sys.path.insert(0, str(options.root.resolve()))
     asyncio.run(run(options.root, options.port))

@@ -3,6 +3,7 @@
 Source: "Connect to Azure services in app code", REST endpoint reference, in the App Service documentation.
 """
 
+import random
 import secrets
 from collections import Counter
 from http import HTTPStatus
@@ -27,6 +28,8 @@ class IdentityEndpoint:
         """Tokens asked for, by resource."""
         self.failures: dict[str, int] = {}
         """The status to answer with, by resource."""
+        self.failure_rate = 0.0
+        """The share of requests that fail at random."""
         self.lifetime = 24 * 3600.0
         """Seconds that a token is valid for."""
         self.app = web.Application()
@@ -40,7 +43,7 @@ class IdentityEndpoint:
         if request.query.get("api-version") != API_VERSION or not resource or client_id != CLIENT_ID:
             return web.json_response({"statusCode": 400, "message": "Bad request"}, status=HTTPStatus.BAD_REQUEST)
         self.requests[resource] += 1
-        if status := self.failures.get(resource):
+        if status := self.failures.get(resource) or (random.random() < self.failure_rate and 500):
             return web.json_response({"statusCode": status, "message": "Failed as told"}, status=status)
         token = self._issuer.mint(resource, client_id, self.lifetime)
         # not checked: it may have been asked for an expired one

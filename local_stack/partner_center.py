@@ -20,7 +20,7 @@ from local_stack.tokens import Issuer
 AUDIENCE = "https://api.partner.microsoft.com"
 ANY = "*"
 KINDS = {"status", "reset", "reset-mid-body", "truncated", "garbage", "html", "long-html", "oversize", "redirect"}
-KINDS |= {"stall", "replace", "latency"}
+KINDS |= {"stall", "replace", "latency", "kill"}
 _CODES = {
     400: "invalidRequest",
     401: "unauthenticated",
@@ -70,6 +70,8 @@ class PartnerCenter:
         """Hashes of tokens that are no longer accepted; with `ANY` among them, none is."""
         self.wants_user = False
         """Whether a token must be that of an app with a user, as today's API demands."""
+        self.killing: Callable[[], None] = lambda: None
+        """What a fault of the kind `kill` does: it ends the worker that asks."""
         self.followed = 0
         """How often a redirect of ours was followed."""
         self.app = web.Application(middlewares=[_enveloped])
@@ -145,7 +147,9 @@ class PartnerCenter:
                 raise _Refused(fault.status, fault.retry_after)
             case "reset" | "reset-mid-body":
                 await self._reset(request, referral_id, mid_body=fault.kind == "reset-mid-body")
-            case "stall":
+            case "stall" | "kill":
+                if fault.kind == "kill":
+                    self.killing()
                 await asyncio.Event().wait()
             case "latency":
                 await asyncio.sleep(fault.seconds)

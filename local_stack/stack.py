@@ -6,7 +6,8 @@ import os
 import sys
 import tempfile
 import uuid
-from collections.abc import AsyncIterator
+from collections import deque
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,8 @@ ROOT = Path(__file__).parent.parent
 REFRESH_TOKEN_SECRET = "referrals-refresh-token"
 _START_SECONDS = 60
 _TELLING = 40
+_LINES = 50_000
+"""Lines of its log that a host is remembered by."""
 
 
 class HostError(RuntimeError):
@@ -45,7 +48,9 @@ class Host:
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
-        self._lines: list[str] = []
+        self._lines: deque[str] = deque(maxlen=_LINES)
+        self.heard: Callable[[str], None] = lambda _: None
+        """Called with each line of its log."""
         self._grown = asyncio.Condition()
         self._reading = asyncio.create_task(self._read())
         self.url = ""
@@ -68,7 +73,7 @@ class Host:
             line = ""
         if not line.startswith("ready "):
             await self.kill()
-            raise HostError("The Functions host did not start:\n" + "".join(self._lines[-15:]))
+            raise HostError("The Functions host did not start:\n" + "".join(list(self._lines)[-15:]))
         self.url = line.removeprefix("ready ").strip()
 
     async def says(self, text: str) -> None:
@@ -84,10 +89,27 @@ class Host:
         """End it at once."""
         await self._end(self._process.kill)
 
-    async def _end(self, signal: object) -> None:
+    @property
+    def peak_memory(self) -> int:
+        """Bytes: the most it ever held at once; 0 where the system does not say."""
+        with contextlib.suppress(OSError, StopIteration):
+            lines = Path(f"/proc/{self._process.pid}/status").read_text().splitlines()
+            return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024
+        return 0
+
+    def kill_now(self) -> None:
+        """End it at once, without waiting for its end."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+
+    async def ended(self) -> None:
+        """Wait until it has ended."""
+        await self._process.wait()
+
+    async def _end(self, signal: Callable[[], None]) -> None:
         if self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
-                signal()  # type: ignore[operator]
+                signal()
         await self._process.wait()
         await self._reading
 
@@ -95,6 +117,7 @@ class Host:
         while line := await self._process.stderr.readline():  # type: ignore[union-attr]
             async with self._grown:
                 self._lines.append(line.decode(errors="replace"))
+                self.heard(self._lines[-1])
                 self._grown.notify_all()
 
 
@@ -162,14 +185,15 @@ class Stack:
         return {name: value for name, value in {**settings, **overrides}.items() if value}
 
     @contextlib.asynccontextmanager
-    async def host(self, environment: dict[str, str], port: int = 0) -> AsyncIterator[Host]:
-        """The app under the Functions host, as a process with these settings, until left.
+    async def host(self, environment: dict[str, str], port: int = 0, *options: str) -> AsyncIterator[Host]:
+        """The app under the Functions host, as a process with these settings and options, until left.
 
         Raises:
             HostError: it did not come up.
         """
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "local_stack.functions_host", "--root", str(ROOT), "--port", str(port)),
+            *options,
             cwd=ROOT,
             env=_inherited() | environment,
             stdin=asyncio.subprocess.DEVNULL,
@@ -205,8 +229,12 @@ def _inherited() -> dict[str, str]:
 
 
 @contextlib.asynccontextmanager
-async def running(azurite_port: int = 0) -> AsyncIterator[Stack]:
+async def running(azurite_port: int = 0, *, on_disk: bool = False) -> AsyncIterator[Stack]:
     """Start the stand-ins, and stop them when left.
+
+    Args:
+        azurite_port: where Azurite should listen.
+        on_disk: whether it keeps its queues on disk, so that it can be started again with them.
 
     Raises:
         AzuriteError: Azurite is not installed, or does not start.
@@ -225,7 +253,7 @@ async def running(azurite_port: int = 0) -> AsyncIterator[Stack]:
             serving(webhooks.certificates, tls=tls) as certificates_url,
             serving(entra.app, tls=tls) as entra_url,
             serving(vault.app, tls=tls) as vault_url,
-            Azurite(authority, port=azurite_port) as azurite,
+            Azurite(authority, Path(folder) / "azurite" if on_disk else None, azurite_port) as azurite,
         ):
             webhooks.certificate_host = certificates_url.removeprefix("https://")
             urls = identity_url, partner_center_url, entra_url, vault_url

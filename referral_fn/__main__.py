@@ -9,18 +9,33 @@ import logging
 import os
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
+from datetime import datetime
 from typing import Any
 
 import aiohttp
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress
+from rich.table import Table
 
+from referral_fn import log
 from referral_fn.consent import ConsentError, sign_in
 from referral_fn.doctor import examine
 from referral_fn.entra import Tokens
-from referral_fn.outcome import TroubleError
+from referral_fn.forwarder import Forwarder
+from referral_fn.outcome import Deferred, Forwarded, Outcome, TroubleError
+from referral_fn.queues import StorageQueue
 from referral_fn.registration import API, Registration, RegistrationError
-from referral_fn.requests import REFERRAL_EVENTS, TEST_EVENT, InvalidRequestError, read_referral_id
-from referral_fn.settings import SettingsError, read_credential_settings
+from referral_fn.replay import Choice, Reject, holding, put_back, read_rejects
+from referral_fn.requests import REFERRAL_EVENTS, TEST_EVENT, InvalidRequestError, ReferralRequest, read_referral_id
+from referral_fn.settings import SettingsError, read_credential_settings, read_settings
+from referral_fn.timestamps import read_utc, utc
 from referral_fn.vault import Secret
+
+_AT_ONCE = 16
+_WIDE = 250
+"""Columns of a table that goes to a file or a pipe."""
 
 Command = Callable[[Registration, argparse.Namespace], Coroutine[Any, Any, int]]
 
@@ -74,7 +89,7 @@ def _show(registration: dict[str, Any], options: argparse.Namespace) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m referral_fn", description=__doc__)
-    nouns = parser.add_subparsers(required=True, metavar="{webhook,consent,doctor}")
+    nouns = parser.add_subparsers(required=True, metavar="{forward,replay,webhook,consent,doctor}")
     registering = nouns.add_parser("webhook", help="the registration by which Partner Center sends notifications")
     verbs = registering.add_subparsers(required=True)
     shared = argparse.ArgumentParser(add_help=False)
@@ -87,6 +102,22 @@ def _parser() -> argparse.ArgumentParser:
     examining.add_argument("--referral", metavar="ID", help="fetch this referral, too")
     examining.add_argument("--json", action="store_true", help="print JSON")
     examining.set_defaults(run=doctor)
+    forwarding = nouns.add_parser("forward", help="forward referrals now, with the app's own settings")
+    forwarding.add_argument("ids", nargs="*", metavar="ID", help="none: read from standard input, one a line")
+    forwarding.add_argument("--json", action="store_true", help="print a line of JSON for each, events whole")
+    forwarding.add_argument("--log", action="store_true", help="write the app's log to stderr, a line of JSON an event")
+    forwarding.set_defaults(run=forward)
+    replaying = nouns.add_parser("replay", help="list the rejects, and put them back on the requests queue")
+    replaying.add_argument("ids", nargs="*", metavar="ID", help="of a reject, or of a referral; none: all")
+    replaying.add_argument("--reason", action="append", default=[], help="only these; may be given several times")
+    replaying.add_argument("--since", type=_moment, help="only those rejected at this time or later (ISO 8601, UTC)")
+    replaying.add_argument("--until", type=_moment, help="only those rejected before this time")
+    replaying.add_argument("--json", action="store_true", help="print JSON")
+    replaying.add_argument("--whole", action="store_true", help="print each reject whole")
+    replaying.add_argument("--requeue", action="store_true", help="say what would be put back")
+    replaying.add_argument("--yes", action="store_true", help="with --requeue: put it back")
+    replaying.add_argument("--auth", help="whose credentials, by a mode of REFERRALS_AUTH, which is the default")
+    replaying.set_defaults(run=replay)
     shared.add_argument("--api", default=API, help=f"default: {API}")
     commands: dict[str, tuple[Command, str]] = {
         "register": (register, "register the app's webhook, or change its registration"),
@@ -110,6 +141,105 @@ def _parser() -> argparse.ArgumentParser:
         if name == "test":
             verb.add_argument("--patience", type=float, default=120, help="seconds to follow it for; default: 120")
     return parser
+
+
+def _moment(text: str) -> datetime:
+    try:
+        return read_utc(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+async def forward(options: argparse.Namespace) -> int:
+    """Forward referrals, a few at a time, and say what became of each."""
+    if options.log:
+        log.to_stderr(logging.INFO)
+    given = options.ids or [line.strip() for line in sys.stdin if line.strip()]
+    requests = [ReferralRequest(read_referral_id(text, f"ID {number}")) for number, text in enumerate(given, 1)]
+    read_settings(os.environ)
+    forwarder = Forwarder.open(os.environ)
+    slots = asyncio.Semaphore(_AT_ONCE)
+    failures = 0
+
+    async def one(request: ReferralRequest) -> tuple[ReferralRequest, Outcome]:
+        async with slots:
+            return request, await forwarder.forward(request)
+
+    try:
+        with _progress() as progress:
+            tasks = [asyncio.create_task(one(request)) for request in requests]
+            for done in progress.track(asyncio.as_completed(tasks), len(tasks), description="Forwarding"):
+                request, outcome = await done
+                failures += not isinstance(outcome, Forwarded)
+                print(_told(request, outcome, as_json=options.json), flush=True)
+    finally:
+        await forwarder.close()
+    return 1 if failures else 0
+
+
+def _told(request: ReferralRequest, outcome: Outcome, *, as_json: bool) -> str:
+    """What became of a request, as a line."""
+    if isinstance(outcome, Forwarded):
+        if as_json:
+            said = {"outcome": "forwarded", "event": outcome.event.document()}
+            return json.dumps({"referralId": request.referral_id, **said})
+        return f"{request.referral_id}  forwarded  {outcome.event.id}"
+    if as_json:
+        said = {"outcome": "failed", "reason": outcome.reason, "detail": outcome.detail}
+        return json.dumps({"referralId": request.referral_id, **said, "mayWorkLater": isinstance(outcome, Deferred)})
+    later = "; may work later" if isinstance(outcome, Deferred) else ""
+    return f"{request.referral_id}  {outcome.reason}  {outcome.detail}{later}"
+
+
+async def replay(options: argparse.Namespace) -> int:
+    """List the rejects that are meant, or put them back."""
+    async with _session(options.auth) as (session, tokens):
+        settings = read_settings({**os.environ, **({"REFERRALS_AUTH": options.auth} if options.auth else {})})
+        rejects, requests = (
+            StorageQueue(url, session, tokens.identity) for url in (settings.rejects_url, settings.requests_url)
+        )
+        with _progress() as progress:
+            reading = progress.add_task("Reading the rejects", total=None)
+            async with holding(rejects, lambda count: progress.update(reading, completed=count)) as held:
+                found, others = read_rejects(held)
+                choice = Choice(
+                    frozenset(text.lower() for text in options.ids),
+                    frozenset(options.reason),
+                    options.since,
+                    options.until,
+                )
+                chosen = [reject for reject in found if reject in choice]
+                progress.update(reading, total=len(held), completed=len(held))
+                failed: list[tuple[Reject, str]] = []
+                if options.requeue and options.yes:
+                    putting = progress.add_task("Putting them back", total=len(chosen))
+                    failed = await put_back(chosen, rejects, requests, lambda: progress.advance(putting))
+    _show_rejects(chosen, others, options)
+    if options.requeue and not options.json:
+        count = len(chosen) - len(failed)
+        print(f"{count} put back." if options.yes else f"{count} would be put back: add --yes.")
+    for reject, why in failed:
+        print(f"Failed: {reject.id}: {why}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _show_rejects(rejects: list[Reject], others: int, options: argparse.Namespace) -> None:
+    if options.json or options.whole:
+        documents = [document for reject in rejects for document in reject.documents]
+        print(json.dumps(documents, indent=None if options.json else 2, ensure_ascii=False))
+        return
+    table = Table("rejected at", "reject", "referral", "reason", "detail", box=box.SIMPLE)
+    for reject in rejects:
+        at = utc(reject.at)[:19] + "Z"
+        table.add_row(at, reject.id, reject.referral_id or "", reject.reason, escape(reject.detail))
+    Console(width=None if sys.stdout.isatty() else _WIDE).print(table if rejects else "There are no such rejects.")
+    if others:
+        print(f"{others} messages on the queue are no rejects, and are left alone.")
+
+
+def _progress() -> Progress:
+    """Bars on stderr, where somebody is looking."""
+    return Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
 
 
 async def webhook(options: argparse.Namespace) -> int:

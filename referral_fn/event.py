@@ -218,19 +218,21 @@ class Event(Generic[D]):
     extensions: dict[str, str] = field(default_factory=dict)
     """`partitionkey`, `sequence`, `traceparent`, `tracestate`, `cause`: those that apply."""
 
-    def encode(self) -> bytes:
-        """The event in CloudEvents' JSON format, UTF-8."""
+    def document(self) -> dict[str, Any]:
+        """The event in CloudEvents' JSON format."""
         optional = {"subject": self.subject, "time": self.time}
-        return strict_json.dumps(
-            {
-                "specversion": "1.0",
-                "id": self.id,
-                "source": self.source,
-                "type": self.type,
-                "datacontenttype": "application/json",
-                "dataschema": self.dataschema,
-                **{name: value for name, value in optional.items() if value},
-                **self.extensions,
-                "data": self.data,
-            }
-        )
+        return {
+            "specversion": "1.0",
+            "id": self.id,
+            "source": self.source,
+            "type": self.type,
+            "datacontenttype": "application/json",
+            "dataschema": self.dataschema,
+            **{name: value for name, value in optional.items() if value},
+            **self.extensions,
+            "data": self.data,
+        }
+
+    def encode(self) -> bytes:
+        """The same as UTF-8."""
+        return strict_json.dumps(self.document())

@@ -1,11 +1,13 @@
 """The pipeline: fetch, validate, normalize, publish; and where to put what could not be published."""
 
 import asyncio
+import dataclasses
 import random
 import uuid
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 import aiohttp
 
@@ -19,6 +21,7 @@ from referral_fn.requests import InvalidRequestError, ReferralRequest, Trace, pl
 from referral_fn.retry import LONGEST_WAIT
 from referral_fn.settings import Settings, SettingsError, read_for_holding
 from referral_fn.signers import Signers
+from referral_fn.telemetry import Stages
 from referral_fn.timestamps import utc
 
 _MESSAGE_ROOM = 42_000
@@ -27,6 +30,12 @@ _MESSAGE_ROOM = 42_000
 _WORST_ESCAPE = 6
 """Bytes that JSON may make of one character: `\\u0000`."""
 
+
+_SPREAD = 1.08, 1.2
+"""How much longer than scheduled a deferral may take. Eight per cent make the schedule's 44.6 hours 48."""
+
+_PAUSE = 5
+"""Seconds that a message may wait for which was delivered before."""
 
 HOLD = 300
 """Seconds that a message is put back for while settings are wrong."""
@@ -80,23 +89,30 @@ class Forwarder:
             SettingsError: settings are wrong.
         """
         self._check_settings()
-        outcome = await self._forward(request)
-        correlation = {"referralId": request.referral_id, "attempt": request.attempt}
+        stages = Stages(request)
+        outcome = await self._forward(request, stages)
+        told = {**request.correlation(), **stages.milliseconds}
         if isinstance(outcome, Forwarded):
-            log.info("referral.forwarded", **correlation, eventId=outcome.event.id)
-        else:
-            log.warning(
-                "attempt.failed", **correlation, reason=outcome.reason, detail=outcome.detail, upstream=outcome.upstream
+            log.info(
+                "referral.forwarded", **told, eventId=outcome.event.id, requestId=outcome.upstream.get("requestId")
             )
+        else:
+            failed = {"reason": outcome.reason, "detail": outcome.detail, **_flat(outcome.upstream)}
+            log.warning("attempt.failed", **told, **failed)
         return outcome
 
-    async def _forward(self, request: ReferralRequest) -> Outcome:
+    async def _forward(self, request: ReferralRequest, stages: Stages) -> Outcome:
+        settings = self._settings
         try:
-            referral = await self._partner_center.fetch(request)
-            made = normalize(
-                referral, collection=self._settings.source, policy=self._settings.contacts, context=request.context()
-            )
-            await self._events.put(made.encode())
+            with stages.traced("fetch", "CLIENT", server_address=urlsplit(settings.referrals_url).hostname) as trace:
+                fetched = await self._partner_center.fetch(dataclasses.replace(request, trace=trace))
+            with stages.timed("normalize"):
+                made = normalize(
+                    fetched.referral, collection=settings.source, policy=settings.contacts, context=request.context()
+                )
+                message = made.encode()
+            with stages.traced("publish", "PRODUCER", **self._events.described, messaging_message_id=made.id):
+                await self._events.put(message)
         except RefusalError as refusal:
             return refusal.rejected
         except MessageTooLargeError as error:
@@ -105,13 +121,20 @@ class Forwarder:
             return Deferred(
                 self._delay(request, trouble), trouble.reason, str(trouble), trouble.upstream, trouble.counts
             )
-        return Forwarded(made)
+        return Forwarded(made, fetched.upstream)
 
     def _delay(self, request: ReferralRequest, trouble: TroubleError) -> float:
-        """The schedule's next delay, or longer where the other side says so; spread, lest a crowd return as one."""
+        """The schedule's next delay, or longer where the other side says so.
+
+        It is spread, lest a crowd come back as one; and never shorter than stated, so that the last try comes after two
+        whole days. A request that the gate held back keeps its place, and waits for longer the older it is.
+        """
         schedule = self._settings.deferral_schedule
         delay = max(schedule[min(request.attempt, len(schedule) - 1)], trouble.retry_after or 0)
-        return min(delay * random.uniform(1, 1.1), LONGEST_WAIT)  # noqa: S311 - no secret
+        if not trouble.counts:
+            age = (datetime.now(UTC) - request.first_seen).total_seconds()
+            delay = max(delay, min(age / 4, schedule[-1]))
+        return min(delay * random.uniform(*_SPREAD), LONGEST_WAIT)  # noqa: S311 - no secret
 
     async def enqueue(self, request: ReferralRequest, *, attempt: int = 0, delay: float = 0) -> None:
         """Put a request on the requests queue.
@@ -198,7 +221,7 @@ class Forwarder:
         if self._wrong:
             raise self._wrong
 
-    async def settle(self, message: bytes, *, message_id: str | None, last_delivery: bool) -> None:
+    async def settle(self, message: bytes, *, message_id: str | None, again: bool = False, last: bool = False) -> None:
         """Take a message of the requests queue to its outcome, and hand that on. The message is then done with.
 
         While settings are wrong, its outcome is that it is put back as it is.
@@ -206,22 +229,25 @@ class Forwarder:
         Args:
             message: the message as received.
             message_id: the queue's ID of it, the same at every delivery; it becomes the reject's.
-            last_delivery: whether the host would give the message up if it failed now. Such a message has stopped
-                workers before, so it is not tried once more but rejected.
+            again: whether it was delivered before, and came to no outcome. It is tried after a random pause then: a
+                message that stops its worker would otherwise take the same others with it each time.
+            last: whether the host would give it up if it failed now. It has stopped workers before, so it is not tried
+                once more but rejected.
 
         Raises:
             TroubleError: the outcome could not be handed on. The message must be delivered again.
         """
         request, text = None, message.decode(errors="backslashreplace")
         if self._wrong:
-            log.error("message.held", messageId=message_id, detail=str(self._wrong), seconds=HOLD)
-            await self._requests.put(plain_text(text).encode(), delay=HOLD)
+            await self._hold(message_id, text, str(self._wrong))
             return
+        if again and not last:
+            await asyncio.sleep(random.uniform(0, _PAUSE))  # noqa: S311 - no secret
         try:
             request = read_message(text)
             outcome = (
                 Rejected("retries-exhausted", "the last delivery before the host gives the message up")
-                if last_delivery
+                if last
                 else await self.forward(request)
             )
         except InvalidRequestError as error:
@@ -230,22 +256,31 @@ class Forwarder:
             await self._hand_on(outcome, request, text, message_id or str(uuid.uuid4()))
         except TroubleError as trouble:
             log.error("handover.failed", messageId=message_id, reason=trouble.reason, detail=str(trouble))
-            raise
+            if not last:
+                raise
+            await self._hold(message_id, text, str(trouble))  # the host would move it to its poison queue
+
+    async def _hold(self, message_id: str | None, text: str, why: str) -> None:
+        """Put a message back as a new one, with all its deliveries before it."""
+        await self._requests.put(plain_text(text).encode(), delay=HOLD)
+        log.error("message.held", messageId=message_id, detail=why, seconds=HOLD)
 
     async def _hand_on(self, outcome: Outcome, request: ReferralRequest | None, text: str, reject_id: str) -> None:
-        correlation = {"referralId": request and request.referral_id, "messageId": reject_id}
+        correlation = {"messageId": reject_id, **(request.correlation() if request else {})}
         if isinstance(outcome, Deferred) and request:
             attempt = request.attempt + outcome.counts
             if attempt <= len(self._settings.deferral_schedule):
                 await self.enqueue(request, attempt=attempt, delay=outcome.delay)
                 seconds = round(outcome.delay)
-                log.warning("referral.deferred", **correlation, reason=outcome.reason, attempt=attempt, seconds=seconds)
+                deferred = {**correlation, "attempt": attempt, "seconds": seconds}
+                log.warning("referral.deferred", **deferred, reason=outcome.reason, **_flat(outcome.upstream))
                 return
             outcome = Rejected("retries-exhausted", f"{outcome.reason}: {outcome.detail}", upstream=outcome.upstream)
         if isinstance(outcome, Rejected):
             for reject in self._reject_events(outcome, request, text, reject_id):
                 await self._rejects.put(reject.encode())
-            log.warning("referral.rejected", **correlation, reason=outcome.reason, detail=outcome.detail)
+            flat = _flat(outcome.upstream)
+            log.warning("referral.rejected", **correlation, reason=outcome.reason, detail=outcome.detail, **flat)
 
     def _reject_events(
         self, rejected: Rejected, request: ReferralRequest | None, text: str, reject_id: str
@@ -276,6 +311,17 @@ class Forwarder:
                 extensions=request.context() if request else {},
                 data={**data, "message": message} if message else data,
             )
+
+
+def _flat(upstream: event.Upstream | None) -> dict[str, Any]:
+    """What Partner Center answered, as fields of a log event."""
+    said = upstream or event.Upstream()
+    return {
+        "status": said.get("status"),
+        "code": said.get("code"),
+        "requestId": said.get("requestId"),
+        "clientRequestId": said.get("clientRequestId"),
+    }
 
 
 def _parts(text: str) -> Iterator[event.RejectedMessage]:

@@ -11,6 +11,8 @@ class Forwarded:
     """The event is on the events queue."""
 
     event: Event[ReferralData]
+    upstream: Upstream
+    """The answer it was made of."""
 
 
 @dataclass(frozen=True, slots=True)

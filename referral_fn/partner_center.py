@@ -1,8 +1,11 @@
 """The client of Partner Center's referrals API: one call, done with care."""
 
+import contextlib
 import re
 import time
 import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
 from http import HTTPStatus
 
 import aiohttp
@@ -30,19 +33,53 @@ _WORD = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 class Gate:
-    """Closed while the API asks to be left alone. One for the process, so that one answer spares all others."""
+    """Closed while the API asks to be left alone, and then half open: one request tries, and the others wait for that.
+
+    One for the process, so that one answer spares all others.
+    """
 
     def __init__(self) -> None:
         self._opens = 0.0
-
-    @property
-    def closed_for(self) -> float:
-        """Seconds until it opens; 0 when it is open."""
-        return max(self._opens - time.monotonic(), 0.0)
+        self._half_open = False
+        self._probing = False
 
     def close(self, seconds: float) -> None:
         """Close it for that long at least."""
         self._opens = max(self._opens, time.monotonic() + seconds)
+        self._half_open = True
+
+    @contextlib.contextmanager
+    def passage(self) -> Iterator[None]:
+        """Let one request through.
+
+        Raises:
+            TroubleError: `upstream-throttled`: it is closed, or half open with a request under way.
+        """
+        closed_for = max(self._opens - time.monotonic(), 0.0)
+        if closed_for or self._probing:
+            detail = "Partner Center asked for a pause"
+            raise TroubleError("upstream-throttled", detail, retry_after=closed_for, quick=False, counts=False)
+        self._probing = probe = self._half_open
+        try:
+            yield
+        except TroubleError:
+            raise
+        except RefusalError:
+            self._half_open &= not probe
+            raise
+        else:
+            self._half_open &= not probe
+        finally:
+            if probe:
+                self._probing = False
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A referral, and what to name to Partner Center's support when asking about it."""
+
+    referral: Referral
+    upstream: Upstream
 
 
 class PartnerCenter:
@@ -54,7 +91,7 @@ class PartnerCenter:
         self._tokens = tokens
         self.gate = Gate()
 
-    async def fetch(self, request: ReferralRequest) -> Referral:
+    async def fetch(self, request: ReferralRequest) -> Fetched:
         """Fetch a referral, in up to three quick attempts.
 
         Raises:
@@ -62,13 +99,13 @@ class PartnerCenter:
             TroubleError: `upstream-throttled`, `upstream-unavailable`, `upstream-timeout`, `upstream-denied`,
                 `token-unavailable`.
         """
-        if closed_for := self.gate.closed_for:
-            raise TroubleError(
-                "upstream-throttled", "Partner Center asked for a pause", retry_after=closed_for, counts=False
-            )
         return await retrying(lambda seconds: self._attempt(request, seconds), budget=self._settings.retry_budget)
 
-    async def _attempt(self, request: ReferralRequest, seconds: float) -> Referral:
+    async def _attempt(self, request: ReferralRequest, seconds: float) -> Fetched:
+        with self.gate.passage():
+            return await self._ask(request, seconds)
+
+    async def _ask(self, request: ReferralRequest, seconds: float) -> Fetched:
         started = time.monotonic()
         token = await self._tokens.token(self._settings.referrals_scope)
         answer, body = await self._get(request, token, seconds)
@@ -76,7 +113,7 @@ class PartnerCenter:
             token = await self._tokens.token(self._settings.referrals_scope, refused=token)
             answer, body = await self._get(request, token, seconds - (time.monotonic() - started))
         if answer.status == HTTPStatus.OK:
-            return _read(answer, body, request.referral_id)
+            return Fetched(_read(answer, body, request.referral_id), _upstream(answer))
         raise self._error(answer, body)
 
     async def _get(

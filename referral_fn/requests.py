@@ -83,6 +83,10 @@ class ReferralRequest:
         """What the event says of where it comes from, as CloudEvents extensions."""
         return {**self.trace.attributes(), **({"cause": self.cause} if self.cause else {})}
 
+    def correlation(self) -> dict[str, Any]:
+        """What every line of the log about it says."""
+        return {"referralId": self.referral_id, "attempt": self.attempt, "cause": self.cause}
+
     def envelope(self, *, attempt: int) -> bytes:
         """The message that brings this request back later."""
         return strict_json.dumps(
@@ -125,12 +129,31 @@ def read_message(text: str) -> ReferralRequest:
     if not isinstance(document, dict):
         raise InvalidRequestError("", "must be a GUID or a JSON object")
     if "referralId" in document:
-        return _read_own(document)
+        return read_own(document)
     if "ResourceUri" in document:
         return read_notification(document)
     if "specversion" in document:
         return ReferralRequest(read_referral_id(document.get("subject"), "/subject"), trace=Trace.of(document))
     raise InvalidRequestError("", "must hold referralId, be a Partner Center notification, or be a CloudEvent")
+
+
+def read_own(document: dict[str, Any]) -> ReferralRequest:
+    """Read a request in the form of its envelope; all but `referralId` may be absent.
+
+    Raises:
+        InvalidRequestError: a member is not what it must be.
+    """
+    attempt = document.get("attempt", 0)
+    if not isinstance(attempt, int) or isinstance(attempt, bool) or attempt < 0:
+        raise InvalidRequestError("/attempt", "must be a whole number, 0 or more")
+    return ReferralRequest(
+        read_referral_id(document["referralId"]),
+        attempt,
+        _read_time(document, "firstSeen") or datetime.now(UTC),
+        Trace.of(document),
+        _read_cause(document),
+        _read_time(document, "changedAt"),
+    )
 
 
 def read_body(body: bytes) -> str | list[Any]:
@@ -172,20 +195,6 @@ def _read_json(text: str | bytes, *, unique: bool = False) -> Any:
         return strict_json.loads(text, unique=unique)
     except strict_json.InvalidJSONError as error:
         raise InvalidRequestError("", str(error)) from None
-
-
-def _read_own(document: dict[str, Any]) -> ReferralRequest:
-    attempt = document.get("attempt", 0)
-    if not isinstance(attempt, int) or isinstance(attempt, bool) or attempt < 0:
-        raise InvalidRequestError("/attempt", "must be a whole number, 0 or more")
-    return ReferralRequest(
-        read_referral_id(document["referralId"]),
-        attempt,
-        _read_time(document, "firstSeen") or datetime.now(UTC),
-        Trace.of(document),
-        _read_cause(document),
-        _read_time(document, "changedAt"),
-    )
 
 
 def _read_time(document: dict[str, Any], name: str) -> datetime | None:

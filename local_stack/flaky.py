@@ -1,0 +1,44 @@
+"""A queue service in trouble: passes calls on to Azurite, but for those it refuses, and those whose answer it loses."""
+
+import random
+from http import HTTPStatus
+
+import aiohttp
+from aiohttp import web
+
+_PASSED_ON = {"Authorization", "Content-Type", "x-ms-version", "x-ms-date"}
+
+
+class FlakyQueues:
+    """Stands before a queue service."""
+
+    def __init__(self, service_url: str, session: aiohttp.ClientSession) -> None:
+        self._service = service_url
+        self._session = session
+        self.refused = 0.0
+        """The share of calls that are answered 503 and not passed on."""
+        self.lost = 0.0
+        """The share of calls that are passed on, and whose connection then breaks before the answer."""
+        self.app = web.Application()
+        self.app.router.add_route("*", "/{path:.*}", self._pass_on)
+
+    async def _pass_on(self, request: web.Request) -> web.StreamResponse:
+        if random.random() < self.refused:
+            return web.Response(status=HTTPStatus.SERVICE_UNAVAILABLE, headers={"x-ms-error-code": "ServerBusy"})
+        headers = {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
+        url = self._service + str(request.rel_url)
+        try:
+            async with self._session.request(request.method, url, data=await request.read(), headers=headers) as answer:
+                body = await answer.read()
+        except aiohttp.ClientError:
+            return self._broken(request)
+        if random.random() < self.lost:
+            return self._broken(request)
+        told = {name: value for name, value in answer.headers.items() if name.startswith("x-ms-")}
+        return web.Response(status=answer.status, body=body, headers=told, content_type=answer.content_type)
+
+    @staticmethod
+    def _broken(request: web.Request) -> web.Response:
+        if request.transport:
+            request.transport.abort()
+        return web.Response()
