@@ -46,7 +46,7 @@ _SETTINGS = {
     "AzureFunctionsJobHost__extensions__queues__visibilityTimeout": "00:00:01",
 }
 _LEASE = 3
-_BACKLOG = 600
+_BACKLOG = 200
 """Referrals under way at once: as many as a queue may hold without Azurite getting slow."""
 
 _BESIDE = 8
@@ -60,8 +60,8 @@ _TIMES = (1, 2, 4, 8, 13)
 """How many requests in a row meet a fault; three are made at each try."""
 
 FAULTS: tuple[tuple[float, Fault, str | None], ...] = (
-    (0.004, Fault("status", status=429, retry_after="1"), None),
-    (0.002, Fault("status", status=503, retry_after="1"), None),
+    (0.0005, Fault("status", status=429, retry_after="1"), None),
+    (0.0005, Fault("status", status=503, retry_after="1"), None),
     (0.02, Fault("status", status=429), None),
     (0.02, Fault("status", status=500), None),
     (0.02, Fault("status", status=502), None),
@@ -295,7 +295,7 @@ class Chaos:
     async def _disturb(self) -> None:
         """Kill and restart at random moments, spread over the run."""
         moments = self._count + 1
-        kills = self._moments(max(3, min(60, self._count // 400)))
+        kills = self._moments(max(3, min(60, self._count // 1000)))
         restarts = self._moments(max(1, min(6, self._count // 10_000)))
         while True:
             await asyncio.sleep(self._random.uniform(0.05, 0.3))
