@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help run test check bench schemas lock clean setup
+.PHONY: help run test chaos outage check bench schemas lock clean setup
 
 help: ## list what there is
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -11,6 +11,12 @@ run: setup ## run the app on this machine and send a referral through it; ONCE=1
 
 test: setup ## run the whole test suite; ARGS="-k name" runs a part
 	@$(BIN)/python -m pytest $(ARGS)
+
+chaos: setup ## lose nothing, tried: N=100000 referrals amid faults, kills and restarts
+	@$(BIN)/python -m local_stack.chaos $(if $(N),-n $(N))
+
+outage: setup ## Partner Center is down for two days, an hour a second; PLOT=docs/outage.svg draws it
+	@$(BIN)/python -m local_stack.outage $(if $(N),-n $(N)) $(if $(PLOT),--plot $(PLOT))
 
 check: setup ## lint, check the formatting, check the types
 	@$(BIN)/ruff check && $(BIN)/ruff format --check -q && $(BIN)/mypy

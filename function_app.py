@@ -58,8 +58,9 @@ async def health(req: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001 - 
 @app.queue_trigger(arg_name="msg", queue_name="%REFERRAL_REQUESTS_QUEUE%", connection="ReferralRequests")
 async def forward_queued_referral(msg: func.QueueMessage) -> None:
     """Take one message of the requests queue to its outcome."""
-    left = _max_dequeue_count - (msg.dequeue_count or 1)
-    await _forwarder().settle(msg.get_body(), message_id=msg.id, again=(msg.dequeue_count or 1) > 1, last=left <= 0)
+    delivery = msg.dequeue_count or 1
+    again, last = delivery > 1, delivery >= _max_dequeue_count
+    await _forwarder().settle(msg.get_body(), message_id=msg.id, again=again, last=last)
 
 
 async def close() -> None:

@@ -17,7 +17,7 @@ import time
 import uuid
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, Self
 
 import aiohttp
 from azure.core.credentials import AccessToken
@@ -131,8 +131,16 @@ class Worker:
         self.peak_memory = 0
         self.said: Counter[str] = Counter()
 
-    async def run(self) -> None:
-        """Keep it running until cancelled."""
+    async def __aenter__(self) -> Self:
+        self._running = asyncio.create_task(self._run())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.look()
+        self._running.cancel()
+        await asyncio.gather(self._running, return_exceptions=True)
+
+    async def _run(self) -> None:
         while True:
             async with self._stack.host(self._environment, 0, "--lease", str(_LEASE)) as self.host:
                 self.host.heard = self._hear
@@ -341,7 +349,7 @@ class Caller:
 
 
 @contextlib.asynccontextmanager
-async def _worker(stack: Stack, queues: Queues) -> AsyncIterator[Worker]:
+async def _troubled_worker(stack: Stack, queues: Queues) -> AsyncIterator[Worker]:
     """The app, before a queue service in trouble."""
     connector = aiohttp.TCPConnector(ssl=stack.authority.client_context())
     async with aiohttp.ClientSession(connector=connector) as session:
@@ -356,17 +364,11 @@ async def _worker(stack: Stack, queues: Queues) -> AsyncIterator[Worker]:
                     ("REQUESTS", queues.requests),
                 )
             }
-            worker = Worker(stack, stack.environment(queues, **_SETTINGS, **urls))
-            stack.partner_center.referrals = Everyone()
-            stack.partner_center.killing = worker.kill
-            stack.identity.failure_rate = 0.3
-            running_worker = asyncio.create_task(worker.run())
-            try:
+            async with Worker(stack, stack.environment(queues, **_SETTINGS, **urls)) as worker:
+                stack.partner_center.referrals = Everyone()
+                stack.partner_center.killing = worker.kill
+                stack.identity.failure_rate = 0.3
                 yield worker
-            finally:
-                worker.look()
-                running_worker.cancel()
-                await asyncio.gather(running_worker, return_exceptions=True)
 
 
 async def run(count: int, console: Console) -> dict[str, Any]:
@@ -382,14 +384,14 @@ async def run(count: int, console: Console) -> dict[str, Any]:
     async with running(on_disk=True) as stack:
         queues = await stack.queues()
         connector = aiohttp.TCPConnector(ssl=stack.authority.client_context(), limit=0)
-        async with aiohttp.ClientSession(connector=connector) as session, _worker(stack, queues) as worker:
+        async with aiohttp.ClientSession(connector=connector) as session, _troubled_worker(stack, queues) as worker:
             chaos = Chaos(stack, session, queues, worker, count)
             with Progress(*columns, console=console, refresh_per_second=2) as progress:
                 await chaos.run(progress)
-            return report(chaos, worker, await queues.poison.count(), time.monotonic() - started)
+            return await report(chaos, worker, queues, time.monotonic() - started)
 
 
-def report(chaos: Chaos, worker: Worker, poisoned: int, seconds: float) -> dict[str, Any]:
+async def report(chaos: Chaos, worker: Worker, queues: Queues, seconds: float) -> dict[str, Any]:
     """What came of it all."""
     wrong = {referral_id: why for referral_id, fed in chaos.fed.items() if (why := fed.wrong())}
     rejects: dict[str, int] = defaultdict(int)
@@ -406,7 +408,8 @@ def report(chaos: Chaos, worker: Worker, poisoned: int, seconds: float) -> dict[
         "other than expected": sum(why != "lost" for why in wrong.values()),
         "that stop workers": chaos.stoppers,
         "given up beside one of them": sum(fed.given_up and fed.must == "event" for fed in chaos.fed.values()),
-        "in the poison queue": poisoned,
+        "in the poison queue": await queues.poison.count(),
+        "left on the requests queue": await queues.requests.count(),
         "events of nobody": chaos.strangers,
         "requests sent twice": chaos.duplicate_requests,
         "events delivered twice, with the same ID": delivered - forwarded,

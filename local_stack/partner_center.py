@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import time
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -55,6 +56,8 @@ class Call:
     client_request_id: str
     traceparent: str | None
     token_hash: str
+    at: float
+    """By the monotonic clock."""
 
 
 class PartnerCenter:
@@ -108,7 +111,13 @@ class PartnerCenter:
             raise _Refused(HTTPStatus.BAD_REQUEST) from None
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         token_hash = hashlib.sha256(token.encode()).hexdigest()
-        call = Call(request.match_info["id"].lower(), correlation, request.headers.get("traceparent"), token_hash)
+        call = Call(
+            request.match_info["id"].lower(),
+            correlation,
+            request.headers.get("traceparent"),
+            token_hash,
+            time.monotonic(),
+        )
         self.calls.append(call)
         if correlation in self._seen:
             raise _Refused(HTTPStatus.BAD_REQUEST)

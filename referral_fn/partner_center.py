@@ -114,7 +114,7 @@ class PartnerCenter:
             answer, body = await self._get(request, token, seconds - (time.monotonic() - started))
         if answer.status == HTTPStatus.OK:
             return Fetched(_read(answer, body, request.referral_id), _upstream(answer))
-        raise self._error(answer, body)
+        raise self._error(request, answer, body)
 
     async def _get(
         self, request: ReferralRequest, token: str, seconds: float
@@ -158,7 +158,9 @@ class PartnerCenter:
         )
         return answer, body
 
-    def _error(self, answer: aiohttp.ClientResponse, body: bytearray) -> RefusalError | TroubleError:
+    def _error(
+        self, request: ReferralRequest, answer: aiohttp.ClientResponse, body: bytearray
+    ) -> RefusalError | TroubleError:
         """What an answer other than 200 means. Statuses nobody documents count as trouble: that loses nothing."""
         status, upstream = answer.status, _upstream(answer, body)
         said = f"Partner Center answered {status}"
@@ -167,7 +169,7 @@ class PartnerCenter:
         if status in _REFUSED:
             return RefusalError("upstream-refused", said, upstream=upstream)
         if status in _DENIED:
-            log.error("upstream.denied", **upstream)
+            log.error("upstream.denied", **request.correlation(), **upstream)
             return TroubleError("upstream-denied", said, upstream=upstream, quick=False)
         retry_after = read_retry_after(answer.headers.get("Retry-After"))
         throttled = status == HTTPStatus.TOO_MANY_REQUESTS

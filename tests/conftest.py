@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import aiohttp
@@ -35,7 +35,7 @@ class App:
     queues: Queues
     host: Host
     session: aiohttp.ClientSession
-    events: list[Json] = field(default_factory=list)
+    environment: dict[str, str]
 
     async def post(self, path: str, body: Any = None, **headers: str) -> tuple[aiohttp.ClientResponse, Json]:
         """POST, and read the answer as JSON."""
@@ -90,7 +90,7 @@ def start_app(stack: Stack) -> StartApp:
     """Starts the app with the settings a test wants; by default with quick attempts that are really quick."""
 
     @contextlib.asynccontextmanager
-    async def start(**overrides: str) -> AsyncIterator[App]:
+    async def start(lease: int = 600, **overrides: str) -> AsyncIterator[App]:
         queues = await stack.fresh_queues()
         quick = {
             "REFERRALS_RETRY_BUDGET": "1",
@@ -98,8 +98,9 @@ def start_app(stack: Stack) -> StartApp:
             "AzureFunctionsJobHost__extensions__queues__visibilityTimeout": "00:00:00",
         }
         environment = stack.environment(queues, **{**quick, **overrides})
-        async with stack.host(environment) as host, aiohttp.ClientSession() as session:
-            yield App(stack, queues, host, session)
+        options = 0, "--lease", str(lease)
+        async with stack.host(environment, *options) as host, aiohttp.ClientSession() as session:
+            yield App(stack, queues, host, session, environment)
         assert not stack.leaked(host.log), "a token is in the app's log"
 
     return start

@@ -1,0 +1,181 @@
+"""What an operator sees: log events with their fields, durations by stage, spans in one trace."""
+
+import dataclasses
+import json
+import logging
+import re
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from local_stack.partner_center import Fault
+from local_stack.stack import Queues, Stack
+from referral_fn import log, telemetry
+from referral_fn.forwarder import Forwarder
+from referral_fn.outcome import Forwarded
+from referral_fn.requests import ReferralRequest, Trace
+from referral_fn.settings import read_settings
+from tests.documents import seed
+
+ROOT = Path(__file__).parent.parent
+CALLER = Trace("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "a=1")
+
+
+@pytest.fixture
+def spans(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(trace, "get_tracer", provider.get_tracer)
+    yield exporter
+    provider.shutdown()
+
+
+@pytest.fixture
+async def queues(stack: Stack) -> Queues:
+    return await stack.fresh_queues()
+
+
+@pytest.fixture
+async def forwarder(stack: Stack, queues: Queues, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Forwarder]:
+    monkeypatch.setenv("IDENTITY_ENDPOINT", f"{stack.identity_url}/msi/token")
+    monkeypatch.setenv("IDENTITY_HEADER", stack.identity.secret)
+    settings = read_settings(stack.environment(queues, REFERRALS_RETRY_BUDGET="3"))
+    connector = aiohttp.TCPConnector(ssl=stack.authority.client_context())
+    made = Forwarder(settings, aiohttp.ClientSession(connector=connector))
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+def request_(stack: Stack) -> ReferralRequest:
+    referral_id = str(uuid.uuid4())
+    stack.partner_center.referrals[referral_id] = seed(id=referral_id)
+    return ReferralRequest(referral_id, attempt=2, trace=CALLER, cause="referral-updated")
+
+
+def said(caplog: pytest.LogCaptureFixture, event: str) -> Any:
+    """The one log record of that name, as attributes, which must be what its message says."""
+    (record,) = (record for record in caplog.records if getattr(record, "event", None) == event)
+    document = json.loads(record.getMessage())
+    assert {name: getattr(record, name) for name in document} == document
+    return record
+
+
+def by_name(exporter: InMemorySpanExporter) -> dict[str, ReadableSpan]:
+    return {span.name: span for span in exporter.get_finished_spans()}
+
+
+async def test_a_forwarded_referral_is_told_by_its_ids_and_stages(
+    forwarder: Forwarder, request_: ReferralRequest, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    outcome = await forwarder.forward(request_)
+    assert isinstance(outcome, Forwarded)
+    record = said(caplog, "referral.forwarded")
+    assert (record.referralId, record.attempt, record.cause) == (request_.referral_id, 2, "referral-updated")
+    assert record.eventId == outcome.event.id
+    assert uuid.UUID(record.requestId)
+    assert min(record.fetchMs, record.normalizeMs, record.publishMs) > 0
+
+
+async def test_a_failed_attempt_is_told_with_what_support_asks_for(
+    forwarder: Forwarder, stack: Stack, request_: ReferralRequest, caplog: pytest.LogCaptureFixture
+) -> None:
+    stack.partner_center.faults[request_.referral_id] = Fault("status", status=500)
+    await forwarder.forward(request_)
+    record = said(caplog, "attempt.failed")
+    assert (record.reason, record.status, record.code) == ("upstream-unavailable", 500, "generalException")
+    assert uuid.UUID(record.requestId)
+    assert uuid.UUID(record.clientRequestId)
+    assert record.fetchMs > 0
+    assert not hasattr(record, "publishMs")
+
+
+async def test_fetch_and_publish_are_spans_of_the_callers_trace(
+    forwarder: Forwarder, stack: Stack, queues: Queues, request_: ReferralRequest, spans: InMemorySpanExporter
+) -> None:
+    outcome = await forwarder.forward(request_)
+    assert isinstance(outcome, Forwarded)
+    found = by_name(spans)
+    assert set(found) == {"fetch", "publish"}
+    for span in found.values():
+        assert CALLER.traceparent
+        assert span.context and f"{span.context.trace_id:032x}" == CALLER.traceparent.split("-")[1]
+        assert span.parent and f"{span.parent.span_id:016x}" == CALLER.traceparent.split("-")[2]
+        assert span.attributes and span.attributes["referral.id"] == request_.referral_id
+    fetch, publish = found["fetch"], found["publish"]
+    assert (fetch.kind, publish.kind) == (trace.SpanKind.CLIENT, trace.SpanKind.PRODUCER)
+    assert publish.attributes and publish.attributes["messaging.destination.name"] == queues.events.name
+    assert publish.attributes["messaging.message.id"] == outcome.event.id
+    (call,) = stack.partner_center.calls
+    assert fetch.context and call.traceparent == f"00-{fetch.context.trace_id:032x}-{fetch.context.span_id:016x}-01"
+    assert outcome.event.extensions["traceparent"] == CALLER.traceparent
+
+
+async def test_a_span_in_trouble_says_which(
+    forwarder: Forwarder, stack: Stack, request_: ReferralRequest, spans: InMemorySpanExporter
+) -> None:
+    stack.partner_center.faults[request_.referral_id] = Fault("status", status=503)
+    await forwarder.forward(request_)
+    (span,) = spans.get_finished_spans()
+    assert span.attributes and span.attributes["error.type"] == "upstream-unavailable"
+    assert span.status.status_code is trace.StatusCode.ERROR
+    assert not span.events
+
+
+async def test_the_invocations_own_trace_is_linked_or_else_continued(
+    forwarder: Forwarder, request_: ReferralRequest, spans: InMemorySpanExporter
+) -> None:
+    tracer = trace.get_tracer("host")
+    with tracer.start_as_current_span("invocation") as invocation:
+        await forwarder.forward(request_)
+    own = invocation.get_span_context()
+    assert [link.context.span_id for link in by_name(spans)["fetch"].links] == [own.span_id]
+    spans.clear()
+    with tracer.start_as_current_span("invocation") as invocation:
+        await forwarder.forward(dataclasses.replace(request_, trace=Trace()))
+    fetch = by_name(spans)["fetch"]
+    assert fetch.parent and fetch.parent.span_id == invocation.get_span_context().span_id
+    assert not fetch.links
+
+
+async def test_without_opentelemetry_the_callers_trace_is_handed_on(
+    forwarder: Forwarder, stack: Stack, request_: ReferralRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(telemetry, "opentelemetry", None)
+    assert isinstance(await forwarder.forward(request_), Forwarded)
+    assert [call.traceparent for call in stack.partner_center.calls] == [CALLER.traceparent]
+
+
+def test_outside_a_host_an_event_is_a_line_of_json(capsys: pytest.CaptureFixture[str]) -> None:
+    logger = logging.getLogger("referral_fn")
+    before = logger.handlers[:], logger.level, logger.propagate
+    try:
+        log.to_stderr(logging.INFO)
+        log.info("referral.forwarded", referralId="1", cause=None)
+        log.warning("referral.deferred", seconds=10)
+    finally:
+        logger.handlers[:], logger.level, logger.propagate = before
+    first, second = (json.loads(line) for line in capsys.readouterr().err.splitlines())
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", first.pop("time"))
+    assert first == {"level": "INFO", "event": "referral.forwarded", "referralId": "1"}
+    assert (second["level"], second["seconds"]) == ("WARNING", 10)
+
+
+def test_every_event_the_code_logs_is_documented_and_the_reverse() -> None:
+    written = re.compile(r'log\.(?:info|warning|error)\(\s*"([a-z.-]+)"')
+    code = [ROOT / "function_app.py", *(ROOT / "referral_fn").glob("*.py")]
+    logged = {name for path in code for name in written.findall(path.read_text(encoding="utf-8"))}
+    documented = re.findall(
+        r"^\| `([a-z]+\.[a-z-]+)` \|", (ROOT / "docs" / "operations.md").read_text("utf-8"), re.MULTILINE
+    )
+    assert sorted(logged) == sorted(documented)
