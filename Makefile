@@ -6,14 +6,14 @@ BIN := .venv/bin
 help: ## list what there is
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
 
-run: setup ## run the app on this machine and send a referral through it; ONCE=1 ends by itself, AUTH=app-user
-	@$(BIN)/python -m local_stack $(if $(ONCE),--once) $(if $(AUTH),--auth $(AUTH))
+run: setup ## run the app on this machine and send a referral through it; ONCE=1 ends by itself, AUTH=app-user, QUEUE=servicebus
+	@$(BIN)/python -m local_stack $(if $(ONCE),--once) $(if $(AUTH),--auth $(AUTH)) $(if $(QUEUE),--queue $(QUEUE))
 
 test: setup ## run the whole test suite; ARGS="-k name" runs a part
 	@$(BIN)/python -m pytest $(ARGS)
 
-chaos: setup ## lose nothing, tried: N=100000 referrals amid faults, kills and restarts
-	@$(BIN)/python -m local_stack.chaos $(if $(N),-n $(N))
+chaos: setup ## lose nothing, tried: N=100000 referrals amid faults, kills and restarts; QUEUE=servicebus
+	@$(BIN)/python -m local_stack.chaos $(if $(N),-n $(N)) $(if $(QUEUE),--queue $(QUEUE))
 
 outage: setup ## Partner Center is down for two days, an hour a second; PLOT=docs/outage.svg draws it
 	@$(BIN)/python -m local_stack.outage $(if $(N),-n $(N)) $(if $(PLOT),--plot $(PLOT))

@@ -3,12 +3,12 @@
 import logging
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import azure.functions as func
 
 from referral_fn import api, log
-from referral_fn.settings import SettingsError, read_max_dequeue_count, read_settings
+from referral_fn.settings import SettingsError, on_service_bus, read_max_dequeue_count, read_settings, with_sessions
 
 if TYPE_CHECKING:
     from referral_fn.forwarder import Forwarder
@@ -54,13 +54,28 @@ async def health(req: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001 - 
     return _response(api.health(os.environ, _opened))
 
 
-@app.function_name("forward_queued_referral")
-@app.queue_trigger(arg_name="msg", queue_name="%REFERRAL_REQUESTS_QUEUE%", connection="ReferralRequests")
-async def forward_queued_referral(msg: func.QueueMessage) -> None:
-    """Take one message of the requests queue to its outcome."""
-    delivery = msg.dequeue_count or 1
-    again, last = delivery > 1, delivery >= _max_dequeue_count
-    await _forwarder().settle(msg.get_body(), message_id=msg.id, again=again, last=last)
+_requests: dict[str, Any] = {"queue_name": "%REFERRAL_REQUESTS_QUEUE%", "connection": "ReferralRequests"}
+
+if on_service_bus(os.environ):
+
+    @app.function_name("forward_queued_referral")
+    @app.service_bus_queue_trigger(arg_name="msg", is_sessions_enabled=with_sessions(os.environ), **_requests)
+    async def forward_queued_referral(msg: func.ServiceBusMessage) -> None:
+        """Take one message of the requests queue to its outcome."""
+        await _settle(msg.get_body(), f"{msg.message_id}@{msg.sequence_number}", msg.delivery_count)
+
+else:
+
+    @app.function_name("forward_queued_referral")
+    @app.queue_trigger(arg_name="msg", **_requests)
+    async def forward_queued_referral(msg: func.QueueMessage) -> None:
+        """Take one message of the requests queue to its outcome."""
+        await _settle(msg.get_body(), msg.id, msg.dequeue_count)
+
+
+async def _settle(body: bytes, message_id: str | None, delivery: int | None) -> None:
+    again, last = (delivery or 1) > 1, (delivery or 1) >= _max_dequeue_count
+    await _forwarder().settle(body, message_id=message_id, again=again, last=last)
 
 
 async def close() -> None:

@@ -4,7 +4,6 @@ import argparse
 import asyncio
 import base64
 import contextlib
-import json
 import signal
 import sys
 import time
@@ -14,10 +13,10 @@ import aiohttp
 from rich.console import Console
 from rich.json import JSON
 
-from local_stack.azurite import AzuriteError, Queue
+from local_stack.azurite import AzuriteError
 from local_stack.referrals import REFERRALS, SEED
 from local_stack.serving import is_free
-from local_stack.stack import Host, HostError, Queues, Stack, running
+from local_stack.stack import SERVICE_BUS, STORAGE, AnyQueue, Host, HostError, Queues, Stack, running
 
 APP_PORT = 7071
 AZURITE_PORT = 10001
@@ -27,14 +26,14 @@ _PATIENCE = 30
 console = Console(highlight=False, soft_wrap=True)
 
 
-async def run(*, once: bool, auth: str) -> None:
+async def run(*, once: bool, auth: str, kind: str) -> None:
     """Start everything, send the seed's referral both ways, and stay up unless it was to be once."""
     _end_in_order()
     with console.status("Starting Azurite and the stand-ins"):
         stack_running = running(AZURITE_PORT)
         stack = await stack_running.__aenter__()
     try:
-        queues = await stack.queues()
+        queues = await stack.queues(inbound=kind, outbound=kind)
         port = APP_PORT if is_free(APP_PORT) else 0
         environment = stack.environment(queues, REFERRALS_AUTH=auth)
         if auth == "app-user":
@@ -64,11 +63,15 @@ def _end_in_order() -> None:
 
 
 def _show_places(stack: Stack, host: Host, queues: Queues) -> None:
-    azurite, names = stack.azurite.account_url, (queues.requests, queues.events, queues.rejects)
+    names = ", ".join(queue.name for queue in (queues.requests, queues.events, queues.rejects))
+    azurite, bus = stack.azurite.account_url, stack.service_bus.url
+    where_queues = (bus, f"stand-in for Service Bus: {names}")
+    if not queues.events.url.startswith("sb://"):
+        where_queues = (azurite + _taken(azurite, AZURITE_PORT), f"Azurite: {names}")
     console.print("[bold]Running on this machine[/]")
     for what, where, how in (
         ("the app", host.url + _taken(host.url, APP_PORT), "function_app.py in a small Functions host"),
-        ("queues", azurite + _taken(azurite, AZURITE_PORT), f"Azurite: {', '.join(queue.name for queue in names)}"),
+        ("queues", *where_queues),
         ("Partner Center", stack.partner_center_url, f"stand-in with {len(REFERRALS)} referrals"),
         ("identity endpoint", stack.identity_url, "stand-in for App Service's"),
         ("Entra ID", stack.entra_url, "stand-in"),
@@ -143,7 +146,7 @@ async def _show_webhook(stack: Stack, host: Host, queues: Queues) -> None:
     console.print(f"            event [green]{event['id']}[/] came out, caused by {event['cause']}\n")
 
 
-async def _next_event(host: Host, queue: Queue) -> dict[str, Any]:
+async def _next_event(host: Host, queue: AnyQueue) -> dict[str, Any]:
     """Take the next event out of a queue.
 
     Raises:
@@ -151,19 +154,11 @@ async def _next_event(host: Host, queue: Queue) -> dict[str, Any]:
     """
     deadline = time.monotonic() + _PATIENCE
     while time.monotonic() < deadline:
-        if found := await _take(queue):
+        found: dict[str, Any] | None = await queue.take()
+        if found:
             return found
         await asyncio.sleep(0.1)
     raise HostError(f"No event came within {_PATIENCE} seconds. The app said:\n{host.log[-2000:]}")
-
-
-async def _take(queue: Queue) -> dict[str, Any] | None:
-    message = await queue.client.receive_message()
-    if message is None:
-        return None
-    await queue.client.delete_message(message)
-    event: dict[str, Any] = json.loads(base64.b64decode(message.content))
-    return event
 
 
 def _show_what_to_try(stack: Stack, host: Host) -> None:
@@ -187,13 +182,13 @@ async def _watch(queues: Queues) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     while not stop.is_set():
         for queue in (queues.events, queues.rejects):
-            if found := await _take(queue):
+            if found := await queue.take():
                 _show(queue, found)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), 0.3)
 
 
-def _show(queue: Queue, event: dict[str, Any]) -> None:
+def _show(queue: AnyQueue, event: dict[str, Any]) -> None:
     data = event["data"]
     said = f"[red]{data['reason']}[/] {data['detail']}" if "reason" in data else data.get("name", "")
     console.print(f"{queue.name}  {event['id']}  {said}")
@@ -205,9 +200,11 @@ def main() -> int:
     parser.add_argument("--once", action="store_true", help="end by itself once both events have come out")
     modes = ["managed-identity", "federated-app", "app-user"]
     parser.add_argument("--auth", choices=modes, default=modes[0], help="the app's REFERRALS_AUTH")
+    kinds = [STORAGE, SERVICE_BUS]
+    parser.add_argument("--queue", choices=kinds, default=STORAGE, help="where the queues are; default: storage")
     options = parser.parse_args()
     try:
-        asyncio.run(run(once=options.once, auth=options.auth))
+        asyncio.run(run(once=options.once, auth=options.auth, kind=options.queue))
     except (AzuriteError, HostError) as error:
         console.print(str(error), style="red", markup=False)
         return 1

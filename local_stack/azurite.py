@@ -136,6 +136,14 @@ class Queue:
         """The same as JSON."""
         return [json.loads(text) for text in await self.texts()]
 
+    async def take(self) -> Any | None:
+        """Take a message out of it, as JSON; none where none can be seen."""
+        message = await self.client.receive_message()
+        if message is None:
+            return None
+        await self.client.delete_message(message)
+        return json.loads(decode(message.content))
+
     async def count(self) -> int:
         """How many messages it holds, hidden ones included."""
         return (await self.client.get_queue_properties()).approximate_message_count or 0

@@ -29,10 +29,10 @@ from local_stack.flaky import FlakyQueues
 from local_stack.partner_center import Fault
 from local_stack.referrals import SEED
 from local_stack.serving import serving
-from local_stack.stack import Host, HostError, Queues, Stack, running
+from local_stack.stack import SERVICE_BUS, STORAGE, Host, HostError, Queues, Stack, running
 from referral_fn.credentials import TokenSource
 from referral_fn.outcome import TroubleError
-from referral_fn.queues import Held, StorageQueue
+from referral_fn.queues import Held, Message, Queue, open_queue
 
 DEFAULT_N = 500
 SCHEDULE = "1,1,2,2,3,3,4,4"
@@ -41,6 +41,7 @@ SCHEDULE = "1,1,2,2,3,3,4,4"
 _SETTINGS = {
     "REFERRALS_DEFERRAL_SCHEDULE": SCHEDULE,
     "REFERRALS_RETRY_BUDGET": "2",
+    "SERVICE_BUS_MAX_DELIVERY_COUNT": "6",
     "AzureFunctionsJobHost__extensions__queues__maxDequeueCount": "6",
     "AzureFunctionsJobHost__extensions__queues__maxPollingInterval": "00:00:00.2",
     "AzureFunctionsJobHost__extensions__queues__visibilityTimeout": "00:00:01",
@@ -53,7 +54,7 @@ _BESIDE = 8
 """Healthy referrals that one which stops workers may take with it: 31 are in flight with it, half of them each time."""
 
 _BATCH = 20
-_PATIENCE = 60
+_PATIENCE = 120
 """Seconds without any outcome after which the rest counts as lost."""
 
 _TIMES = (1, 2, 4, 8, 13)
@@ -178,11 +179,9 @@ class Chaos:
         self._session = session
         self._worker = worker
         self._count = count
+        self._service = stack.service_bus if queues.events.url.startswith("sb://") else stack.azurite
         self._random = random.Random(count)
-        self.requests, self.events, self.rejects, self.poison = (
-            StorageQueue(queue.url, session, TokenSource(lambda: Caller(stack)))
-            for queue in (queues.requests, queues.events, queues.rejects, queues.poison)
-        )
+        self.requests, self.events, self.rejects = opened(stack, session, queues)
         self.fed: dict[str, Fed] = {}
         self.open = 0
         self.strangers = 0
@@ -263,7 +262,7 @@ class Chaos:
         twice = self._random.random() < 0.03
         self.duplicate_requests += twice
         for _ in range(1 + twice):
-            await self._patiently(self.requests.put, text.encode())
+            await self._patiently(self.requests.put, Message(text.encode()))
 
     async def _ask_over_http(self, referral_ids: list[str]) -> None:
         """As a caller does: again until each is queued."""
@@ -278,7 +277,7 @@ class Chaos:
             except (aiohttp.ClientError, TimeoutError, ValueError):
                 await asyncio.sleep(0.2)
 
-    async def _collect(self, queue: StorageQueue) -> None:
+    async def _collect(self, queue: Queue) -> None:
         while True:
             taken: list[Held] = await self._patiently(queue.take, 60)
             for held in taken:
@@ -314,7 +313,7 @@ class Chaos:
                 self._worker.kill()
             if restarts and done >= min(restarts[0], moments):
                 restarts.pop(0)
-                await self.stack.azurite.restart()
+                await self._service.restart()
                 self.restarts += 1
 
     def _moments(self, number: int) -> list[int]:
@@ -327,7 +326,7 @@ class Chaos:
             try:
                 return await act(*arguments)
             except TroubleError as trouble:
-                if "404 MessageNotFound" in str(trouble):  # removed before, by a call whose answer was lost
+                if "404" in str(trouble):  # removed before, by a call whose answer was lost
                     return None
                 await asyncio.sleep(0.2)
 
@@ -348,16 +347,27 @@ class Caller:
         """Nothing is kept open."""
 
 
+def opened(stack: Stack, session: aiohttp.ClientSession, queues: Queues) -> tuple[Queue, Queue, Queue]:
+    """The queues of requests, events and rejects, as somebody beside the app uses them."""
+    requests, events, rejects = (
+        open_queue(queue.url, session, TokenSource(lambda: Caller(stack)), 256 * 1024)
+        for queue in (queues.requests, queues.events, queues.rejects)
+    )
+    return requests, events, rejects
+
+
 @contextlib.asynccontextmanager
 async def _troubled_worker(stack: Stack, queues: Queues) -> AsyncIterator[Worker]:
     """The app, before a queue service in trouble."""
     connector = aiohttp.TCPConnector(ssl=stack.authority.client_context())
     async with aiohttp.ClientSession(connector=connector) as session:
-        flaky = FlakyQueues(stack.azurite.origin, session)
+        origin = stack.azurite.origin if queues.events.url.startswith("https") else stack.service_bus.url
+        flaky = FlakyQueues(origin, session)
         flaky.refused, flaky.lost = 0.01, 0.003
         async with serving(flaky.app, tls=stack.authority.server_context()) as url:
+            places = {origin: url, origin.replace("https://", "sb://"): url.replace("https://", "sb://")}
             urls = {
-                f"{name}_URL": queue.url.replace(stack.azurite.origin, url)
+                f"{name}_URL": _moved(queue.url, places)
                 for name, queue in (
                     ("EVENTS", queues.events),
                     ("REJECTS", queues.rejects),
@@ -367,11 +377,18 @@ async def _troubled_worker(stack: Stack, queues: Queues) -> AsyncIterator[Worker
             async with Worker(stack, stack.environment(queues, **_SETTINGS, **urls)) as worker:
                 stack.partner_center.referrals = Everyone()
                 stack.partner_center.killing = worker.kill
-                stack.identity.failure_rate = 0.3
+                stack.identity.failure_rate = 0.4
                 yield worker
 
 
-async def run(count: int, console: Console) -> dict[str, Any]:
+def _moved(url: str, places: dict[str, str]) -> str:
+    for here, there in places.items():
+        if url.startswith(here):
+            return url.replace(here, there)
+    return url
+
+
+async def run(count: int, console: Console, kind: str = STORAGE) -> dict[str, Any]:
     """Run it. Returns the report."""
     started = time.monotonic()
     columns = (
@@ -382,7 +399,8 @@ async def run(count: int, console: Console) -> dict[str, Any]:
         TextColumn("{task.description}"),
     )
     async with running(on_disk=True) as stack:
-        queues = await stack.queues()
+        locks: dict[str, Any] = {"lock_seconds": _LEASE, "max_delivery_count": 6} if kind == SERVICE_BUS else {}
+        queues = await stack.queues(inbound=kind, outbound=kind, dedup_seconds=600, **locks)
         connector = aiohttp.TCPConnector(ssl=stack.authority.client_context(), limit=0)
         async with aiohttp.ClientSession(connector=connector) as session, _troubled_worker(stack, queues) as worker:
             chaos = Chaos(stack, session, queues, worker, count)
@@ -437,10 +455,12 @@ def main() -> int:
     """Run it from the command line. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m local_stack.chaos", description=__doc__)
     parser.add_argument("-n", type=int, default=DEFAULT_N, help=f"how many referrals; default: {DEFAULT_N}")
+    kinds = [STORAGE, SERVICE_BUS]
+    parser.add_argument("--queue", choices=kinds, default=STORAGE, help="where the queues are; default: storage")
     options = parser.parse_args()
     console = Console(stderr=True)
     try:
-        found = asyncio.run(run(options.n, console))
+        found = asyncio.run(run(options.n, console, options.queue))
     except (AzuriteError, HostError) as error:
         console.print(str(error), style="red", markup=False)
         return 1

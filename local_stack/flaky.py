@@ -5,8 +5,10 @@ from http import HTTPStatus
 
 import aiohttp
 from aiohttp import web
+from multidict import CIMultiDict, CIMultiDictProxy
 
-_PASSED_ON = {"Authorization", "Content-Type", "x-ms-version", "x-ms-date"}
+_OWN = {"host", "connection", "content-length", "transfer-encoding", "content-encoding", "date", "server"}
+"""Headers of one connection; all others are passed on."""
 
 
 class FlakyQueues:
@@ -25,7 +27,7 @@ class FlakyQueues:
     async def _pass_on(self, request: web.Request) -> web.StreamResponse:
         if random.random() < self.refused:
             return web.Response(status=HTTPStatus.SERVICE_UNAVAILABLE, headers={"x-ms-error-code": "ServerBusy"})
-        headers = {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
+        headers = _without_own(request.headers)
         url = self._service + str(request.rel_url)
         try:
             async with self._session.request(request.method, url, data=await request.read(), headers=headers) as answer:
@@ -34,11 +36,14 @@ class FlakyQueues:
             return self._broken(request)
         if random.random() < self.lost:
             return self._broken(request)
-        told = {name: value for name, value in answer.headers.items() if name.startswith("x-ms-")}
-        return web.Response(status=answer.status, body=body, headers=told, content_type=answer.content_type)
+        return web.Response(status=answer.status, body=body, headers=_without_own(answer.headers))
 
     @staticmethod
     def _broken(request: web.Request) -> web.Response:
         if request.transport:
             request.transport.abort()
         return web.Response()
+
+
+def _without_own(headers: CIMultiDictProxy[str]) -> CIMultiDict[str]:
+    return CIMultiDict((name, value) for name, value in headers.items() if name.lower() not in _OWN)

@@ -1,7 +1,7 @@
 """A small Functions host: runs the real function_app.py by its own bindings and host.json, so that it can be tried.
 
-It does what the real host does with what this app uses of it: HTTP and Storage Queue triggers of the Python v2 model,
-through the azure-functions library's own converters. Like Core Tools, it does not ask for function keys.
+It does what the real host does with what this app uses of it: HTTP, Storage Queue and Service Bus triggers of the
+Python v2 model, through the azure-functions library's own converters. Like Core Tools, it asks for no function keys.
 """
 
 import argparse
@@ -20,10 +20,11 @@ import sys
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import azure.functions as func
 from aiohttp import web
 from azure.core.exceptions import AzureError, ResourceExistsError
@@ -31,6 +32,7 @@ from azure.functions import meta
 from azure.functions.decorators.function_app import Function
 from azure.functions.http import HttpRequestConverter, HttpResponseConverter
 from azure.functions.queue import QueueMessageInConverter
+from azure.functions.servicebus import ServiceBusMessageInConverter
 from azure.identity.aio import ManagedIdentityCredential
 from azure.storage.queue import QueueMessage
 from azure.storage.queue.aio import QueueClient, QueueServiceClient
@@ -262,6 +264,85 @@ class QueueListener:
         await self._queue.delete_message(message)
 
 
+class ServiceBusListener:
+    """Receives from the queue of a function triggered by Service Bus, as its extension does, but not by AMQP."""
+
+    def __init__(self, function: Function, invoke: Invoker, options: dict[str, Any]) -> None:
+        self._function = function
+        self._invoke = invoke
+        self._binding = function.get_trigger().get_dict_repr()  # type: ignore[union-attr]
+        sessions = self._binding.get("isSessionsEnabled")
+        self._most = int(options.get(*(("maxConcurrentSessions", 8) if sessions else ("maxConcurrentCalls", 16))))
+        self._running: set[asyncio.Task[None]] = set()
+        connection = self._binding["connection"]
+        namespace = os.environ.get(f"{connection}__fullyQualifiedNamespace")
+        if not namespace:
+            raise LookupError(f"connection '{connection}' does not exist: set '{connection}__fullyQualifiedNamespace'.")
+        self._url = f"https://{namespace}/{resolve(self._binding['queueName'])}"
+        self._credential = ManagedIdentityCredential(client_id=os.environ.get(f"{connection}__clientId"))
+
+    async def run(self) -> None:
+        """Receive until cancelled, then let what is running finish."""
+        async with aiohttp.ClientSession() as self._session:
+            try:
+                while True:
+                    found = await self._poll()
+                    await asyncio.sleep(0 if found else _SHORTEST_POLL)
+            finally:
+                if self._running:
+                    await asyncio.wait(self._running, timeout=GRACE)
+                await self._credential.close()
+
+    async def _poll(self) -> int:
+        room = self._most - len(self._running)
+        if not room:
+            return 0
+        try:
+            found = json.loads(await self._ask("POST", f"_receive?max={room}"))
+        except (aiohttp.ClientError, AzureError, TimeoutError) as error:
+            _log.warning("Receiving failed: %s", type(error).__name__)
+            return 0
+        for message in found:
+            task = asyncio.create_task(self._process(message))
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+        return len(found)
+
+    async def _ask(self, method: str, path: str) -> str:
+        token = await self._credential.get_token("https://servicebus.azure.net/.default")
+        headers = {"Authorization": f"Bearer {token.token}"}
+        async with self._session.request(method, f"{self._url}/{path}", headers=headers) as answer:
+            answer.raise_for_status()
+            return await answer.text()
+
+    async def _process(self, message: dict[str, Any]) -> None:
+        lock = f"messages/{message['SequenceNumber']}/{message['LockToken']}"
+        renewal = asyncio.create_task(self._renew(lock, message))
+        metadata = {
+            name: meta.Datum(value, "string") if isinstance(value, str) else meta.Datum(json.dumps(value), "json")
+            for name, value in message.items()
+            if name[0].isupper()
+        }
+        metadata["UserProperties"] = meta.Datum(json.dumps(message["properties"]), "json")
+        body = message["body"].encode("latin-1").decode(errors="replace")
+        try:
+            decoded = ServiceBusMessageInConverter.decode(meta.Datum(body, "string"), trigger_metadata=metadata)
+            await self._invoke(self._function, decoded, TraceContext(f"00-{secrets.token_hex(16)}-{'1' * 16}-00"))
+            await self._ask("DELETE", lock)
+        except Exception:  # noqa: BLE001 - whatever a function raises, its message is abandoned, which is to come again
+            _log.exception("Executed 'Functions.%s' (Failed)", self._function.get_function_name())
+            with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+                await self._ask("PUT", lock)
+        finally:
+            renewal.cancel()
+
+    async def _renew(self, lock: str, message: dict[str, Any]) -> None:
+        left = datetime.fromisoformat(message["LockedUntilUtc"]) - datetime.now(UTC)
+        while True:
+            await asyncio.sleep(max(left.total_seconds() / 2, _SHORTEST_POLL))
+            await self._ask("POST", lock)
+
+
 def _connect(connection: str) -> tuple[QueueServiceClient, ManagedIdentityCredential | None]:
     """The queue service of a connection: a connection string, or identity-based, and then its credential."""
     if text := os.environ.get(connection):
@@ -290,7 +371,7 @@ async def run(root: Path, port: int) -> None:
     module = importlib.import_module("function_app")
     invoke = Invoker(seconds(host.get("functionTimeout", "00:30:00")))
     site = web.Application(client_max_size=100 * 1024 * 1024, middlewares=[_not_found])
-    listeners = []
+    listeners: list[QueueListener | ServiceBusListener] = []
     prefix = host.get("extensions", {}).get("http", {}).get("routePrefix", "api")
     for function in module.app.get_functions():
         binding = function.get_trigger().get_dict_repr()
@@ -299,6 +380,9 @@ async def run(root: Path, port: int) -> None:
                 path = f"/{prefix}/{binding.get('route') or function.get_function_name()}"
                 for method in binding.get("methods") or "*":
                     site.router.add_route(str(getattr(method, "value", method)), path, http_handler(function, invoke))
+            elif binding["type"] == "serviceBusTrigger":
+                options = host.get("extensions", {}).get("serviceBus", {})
+                listeners.append(ServiceBusListener(function, invoke, options))
             else:
                 listeners.append(QueueListener(function, invoke, host.get("extensions", {}).get("queues", {})))
         except LookupError as error:

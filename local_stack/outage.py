@@ -19,11 +19,10 @@ import aiohttp
 from rich.console import Console
 from rich.progress import Progress
 
-from local_stack.chaos import Caller, Everyone, Worker
+from local_stack.chaos import Everyone, Worker, opened
 from local_stack.partner_center import ANY, Fault
-from local_stack.stack import Stack, running
-from referral_fn.credentials import TokenSource
-from referral_fn.queues import StorageQueue
+from local_stack.stack import STORAGE, Stack, running
+from referral_fn.queues import Message, Queue
 
 HOURS = 48
 DEFAULT_N = 300
@@ -34,16 +33,17 @@ _PATIENCE = 60
 """Hours after the outage in which every referral must arrive: twice the longest deferral."""
 
 
-async def run(count: int, hour: float, progress: Progress) -> dict[str, Any]:
+async def run(count: int, hour: float, progress: Progress, kind: str = STORAGE) -> dict[str, Any]:
     """Run it.
 
     Args:
         count: referrals asked for.
         hour: seconds that an hour takes.
         progress: shows how far it is.
+        kind: of the queues.
     """
     async with running() as stack:
-        queues = await stack.queues()
+        queues = await stack.queues(inbound=kind, outbound=kind)
         settings = {
             "REFERRALS_DEFERRAL_SCHEDULE": ",".join(str(delay * hour / 3600) for delay in _SCHEDULE),
             "REFERRALS_RETRY_BUDGET": "0.5",
@@ -55,8 +55,7 @@ async def run(count: int, hour: float, progress: Progress) -> dict[str, Any]:
             aiohttp.ClientSession(connector=connector) as session,
             Worker(stack, stack.environment(queues, **settings)) as worker,
         ):
-            tokens = TokenSource(lambda: Caller(stack))
-            requests, events = (StorageQueue(queue.url, session, tokens) for queue in (queues.requests, queues.events))
+            requests, events, _ = opened(stack, session, queues)
             await worker.up.wait()
             started = time.monotonic()
             asked = [str(uuid.uuid4()) for _ in range(count)]
@@ -69,7 +68,7 @@ async def run(count: int, hour: float, progress: Progress) -> dict[str, Any]:
                 for number, referral_id in enumerate(asked):  # half of them at the very beginning
                     due = max(0, 2 * number / count - 1) * HOURS * hour
                     await _until(started + due, progress, bar, started, hour, stack)
-                    await requests.put(referral_id.encode())
+                    await requests.put(Message(referral_id.encode()))
                     if due == 0:
                         at_first = worker.host.peak_memory if worker.host else 0
                 await _until(started + HOURS * hour, progress, bar, started, hour, stack)
@@ -113,7 +112,7 @@ async def _until(moment: float, progress: Progress, bar: Any, started: float, ho
         await asyncio.sleep(min(0.1, moment - now))
 
 
-async def _collect(events: StorageQueue, arrived: dict[str, float]) -> None:
+async def _collect(events: Queue, arrived: dict[str, float]) -> None:
     while True:
         for held in (taken := await events.take(60)):
             arrived.setdefault(json.loads(held.body)["subject"], time.monotonic())

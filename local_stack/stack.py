@@ -10,7 +10,9 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
+from local_stack import service_bus
 from local_stack.azurite import Azurite, Queue
 from local_stack.certificates import Authority
 from local_stack.entra import APP_CLIENT_ID, Entra
@@ -33,14 +35,45 @@ class HostError(RuntimeError):
     """The Functions host did not come up; the message ends with what it said."""
 
 
+class Countable(Protocol):
+    """Something with messages in it."""
+
+    name: str
+
+    async def count(self) -> int:
+        """How many, hidden ones included."""
+
+
+class AnyQueue(Countable, Protocol):
+    """A queue of either kind, as a test or a person looks at it."""
+
+    url: str
+
+    async def send(self, text: str) -> None:
+        """Put a message on it, as it is."""
+
+    async def texts(self) -> list[str]:
+        """The first messages that can be seen."""
+
+    async def documents(self) -> list[Any]:
+        """The same as JSON."""
+
+    async def take(self) -> Any | None:
+        """Take a message out of it, as JSON; none where none can be seen."""
+
+
+STORAGE, SERVICE_BUS = "storage", "servicebus"
+
+
 @dataclass(frozen=True)
 class Queues:
     """The queues of one installation of the app."""
 
-    events: Queue
-    rejects: Queue
-    requests: Queue
-    poison: Queue
+    events: AnyQueue
+    rejects: AnyQueue
+    requests: AnyQueue
+    poison: Countable
+    """What the host, or the broker, has given up."""
 
 
 class Host:
@@ -133,6 +166,7 @@ class Stack:
     entra: Entra
     vault: Vault
     azurite: Azurite
+    service_bus: service_bus.ServiceBus
     identity_url: str
     partner_center_url: str
     entra_url: str
@@ -142,21 +176,41 @@ class Stack:
         """Whether a text holds the end of any token that was given out; a signature, if it is a signed one."""
         return any(secret[-_TELLING:] in text for secret in self.issuer.secrets)
 
-    async def queues(self, prefix: str = "") -> Queues:
-        """Make the queues of one installation: `{prefix}referral-events` and so on."""
-        made = Queues(
-            *(
-                Queue(self.azurite, f"{prefix}{name}")
-                for name in ("referral-events", "referral-rejects", "referral-requests", "referral-requests-poison")
-            )
-        )
-        for queue in (made.events, made.rejects, made.requests, made.poison):
-            await queue.client.create_queue()
-        return made
+    async def queues(
+        self,
+        prefix: str = "",
+        *,
+        inbound: str = STORAGE,
+        outbound: str = STORAGE,
+        dedup_seconds: float = 0,
+        **options: Any,
+    ) -> Queues:
+        """Make the queues of one installation: `{prefix}referral-events` and so on.
 
-    async def fresh_queues(self) -> Queues:
+        Args:
+            prefix: of their names.
+            inbound: the kind of the requests queue.
+            outbound: the kind of the other two.
+            dedup_seconds: for how long Service Bus's events queue drops events it has had.
+            options: of Service Bus's requests queue, such as `sessions`.
+        """
+        events = await self._queue(outbound, f"{prefix}referral-events", dedup_seconds=dedup_seconds)
+        rejects = await self._queue(outbound, f"{prefix}referral-rejects", max_delivery_count=2000)
+        requests = await self._queue(inbound, f"{prefix}referral-requests", **options)
+        if isinstance(requests, service_bus.Queue):
+            return Queues(events, rejects, requests, service_bus.DeadLetters(requests))
+        return Queues(events, rejects, requests, await self._queue(STORAGE, f"{prefix}referral-requests-poison"))
+
+    async def _queue(self, kind: str, name: str, **options: Any) -> AnyQueue:
+        if kind == SERVICE_BUS:
+            return service_bus.Queue(self.service_bus, service_bus.Entity(name, **options))
+        queue = Queue(self.azurite, name)
+        await queue.client.create_queue()
+        return queue
+
+    async def fresh_queues(self, **kinds: Any) -> Queues:
         """Queues that nobody else uses."""
-        return await self.queues(f"q{uuid.uuid4().hex[:12]}-")
+        return await self.queues(f"q{uuid.uuid4().hex[:12]}-", **kinds)
 
     def environment(self, queues: Queues, **overrides: str) -> dict[str, str]:
         """The app settings, and what the machine's identity is reached by. An empty override unsets."""
@@ -168,7 +222,7 @@ class Stack:
             "REJECTS_URL": queues.rejects.url,
             "REQUESTS_URL": queues.requests.url,
             "REFERRAL_REQUESTS_QUEUE": queues.requests.name,
-            "ReferralRequests__queueServiceUri": self.azurite.account_url,
+            **self._connection(queues.requests),
             "ReferralRequests__credential": "managedidentity",
             "ReferralRequests__clientId": CLIENT_ID,
             "IDENTITY_ENDPOINT": f"{self.identity_url}/msi/token",
@@ -183,6 +237,12 @@ class Stack:
             "WEBHOOK_EXTRA_ROOTS": str(self.authority.root.with_name("signing-root.pem")),
         }
         return {name: value for name, value in {**settings, **overrides}.items() if value}
+
+    def _connection(self, requests: AnyQueue) -> dict[str, str]:
+        """How the host reaches the requests queue."""
+        if requests.url.startswith("sb://"):
+            return {"ReferralRequests__fullyQualifiedNamespace": self.service_bus.namespace}
+        return {"ReferralRequests__queueServiceUri": self.azurite.account_url}
 
     @contextlib.asynccontextmanager
     async def host(self, environment: dict[str, str], port: int = 0, *options: str) -> AsyncIterator[Host]:
@@ -244,7 +304,7 @@ async def running(azurite_port: int = 0, *, on_disk: bool = False) -> AsyncItera
         issuer = Issuer()
         identity, partner_center = IdentityEndpoint(issuer), PartnerCenter(issuer)
         webhooks = Webhooks(issuer, partner_center)
-        entra, vault = Entra(issuer, CLIENT_ID), Vault(issuer)
+        entra, vault, bus = Entra(issuer, CLIENT_ID), Vault(issuer), service_bus.ServiceBus(issuer)
         (Path(folder) / "signing-root.pem").write_bytes(webhooks.root.pem)
         tls = authority.server_context()
         async with (
@@ -253,8 +313,9 @@ async def running(azurite_port: int = 0, *, on_disk: bool = False) -> AsyncItera
             serving(webhooks.certificates, tls=tls) as certificates_url,
             serving(entra.app, tls=tls) as entra_url,
             serving(vault.app, tls=tls) as vault_url,
+            serving(bus.app, tls=tls) as bus.url,
             Azurite(authority, Path(folder) / "azurite" if on_disk else None, azurite_port) as azurite,
         ):
             webhooks.certificate_host = certificates_url.removeprefix("https://")
             urls = identity_url, partner_center_url, entra_url, vault_url
-            yield Stack(authority, issuer, identity, partner_center, webhooks, entra, vault, azurite, *urls)
+            yield Stack(authority, issuer, identity, partner_center, webhooks, entra, vault, azurite, bus, *urls)

@@ -25,7 +25,7 @@ from referral_fn.doctor import examine
 from referral_fn.entra import Tokens
 from referral_fn.forwarder import Forwarder
 from referral_fn.outcome import Deferred, Forwarded, Outcome, TroubleError
-from referral_fn.queues import StorageQueue
+from referral_fn.queues import open_queue
 from referral_fn.registration import API, Registration, RegistrationError
 from referral_fn.replay import Choice, Reject, holding, put_back, read_rejects
 from referral_fn.requests import REFERRAL_EVENTS, TEST_EVENT, InvalidRequestError, ReferralRequest, read_referral_id
@@ -196,7 +196,8 @@ async def replay(options: argparse.Namespace) -> int:
     async with _session(options.auth) as (session, tokens):
         settings = read_settings({**os.environ, **({"REFERRALS_AUTH": options.auth} if options.auth else {})})
         rejects, requests = (
-            StorageQueue(url, session, tokens.identity) for url in (settings.rejects_url, settings.requests_url)
+            open_queue(url, session, tokens.identity, settings.service_bus_max_message)
+            for url in (settings.rejects_url, settings.requests_url)
         )
         with _progress() as progress:
             reading = progress.add_task("Reading the rejects", total=None)

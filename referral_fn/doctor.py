@@ -9,7 +9,7 @@ import aiohttp
 from referral_fn.entra import EXCHANGE_SCOPE, Tokens
 from referral_fn.outcome import RefusalError, TroubleError
 from referral_fn.partner_center import PartnerCenter
-from referral_fn.queues import SCOPE, StorageQueue
+from referral_fn.queues import Queue, open_queue
 from referral_fn.requests import ReferralRequest
 from referral_fn.settings import Settings, SettingsError, read_settings
 from referral_fn.vault import Secret
@@ -54,7 +54,15 @@ def _steps(
     settings: Settings, session: aiohttp.ClientSession, tokens: Tokens, referral_id: str | None
 ) -> list[tuple[str, Awaitable[Any]]]:
     mode = settings.referrals_auth
-    steps: list[tuple[str, Awaitable[Any]]] = [("identity", tokens.identity.token(SCOPE))]
+    queues: dict[str, Queue] = {
+        name: open_queue(url, session, tokens.identity, settings.service_bus_max_message)
+        for name, url in (
+            ("events", settings.events_url),
+            ("rejects", settings.rejects_url),
+            ("requests", settings.requests_url),
+        )
+    }
+    steps: list[tuple[str, Awaitable[Any]]] = [("identity", tokens.identity.token(queues["events"].scope))]
     if mode in ("federated-app", "app-user"):
         steps.append(("assertion", tokens.identity.token(EXCHANGE_SCOPE)))
     if mode == "app-user":
@@ -63,13 +71,7 @@ def _steps(
     if referral_id:
         client = PartnerCenter(settings, session, tokens.partner_center)
         steps.append(("referral", client.fetch(ReferralRequest(referral_id))))
-    for name, url in (
-        ("events queue", settings.events_url),
-        ("rejects queue", settings.rejects_url),
-        ("requests queue", settings.requests_url),
-    ):
-        steps.append((name, StorageQueue(url, session, tokens.identity).probe()))
-    return steps
+    return [*steps, *((f"{name} queue", queue.probe()) for name, queue in queues.items())]
 
 
 async def _try(step: str, attempt: Awaitable[Any]) -> Finding:

@@ -26,7 +26,7 @@ PUBLIC_CLOUD = "login.microsoftonline.com"
 TIME_OUT = 10
 """Seconds that Entra ID may take for one answer."""
 
-REREAD_AFTER = 1
+REREAD_AFTER = 3
 """Seconds after which a refused refresh token is looked up again: another instance may be writing its successor."""
 
 MOST_REREADS = 5

@@ -16,7 +16,7 @@ from referral_fn.entra import Tokens
 from referral_fn.normalization import normalize
 from referral_fn.outcome import Deferred, Forwarded, Outcome, RefusalError, Rejected, TroubleError
 from referral_fn.partner_center import PartnerCenter
-from referral_fn.queues import MessageTooLargeError, StorageQueue
+from referral_fn.queues import Message, MessageTooLargeError, open_queue
 from referral_fn.requests import InvalidRequestError, ReferralRequest, Trace, plain_text, read_message, read_referral_id
 from referral_fn.retry import LONGEST_WAIT
 from referral_fn.settings import Settings, SettingsError, read_for_holding
@@ -52,7 +52,7 @@ class Forwarder:
         self._partner_center = PartnerCenter(settings, session, self._tokens.partner_center)
         self._signers = Signers(session, settings.webhook_extra_roots)
         self._events, self._rejects, self._requests = (
-            StorageQueue(url, session, self._tokens.identity)
+            open_queue(url, session, self._tokens.identity, settings.service_bus_max_message)
             for url in (settings.events_url, settings.rejects_url, settings.requests_url)
         )
 
@@ -110,7 +110,7 @@ class Forwarder:
                 made = normalize(
                     fetched.referral, collection=settings.source, policy=settings.contacts, context=request.context()
                 )
-                message = made.encode()
+                message = _message(made)
             with stages.traced("publish", "PRODUCER", **self._events.described, messaging_message_id=made.id):
                 await self._events.put(message)
         except RefusalError as refusal:
@@ -144,7 +144,9 @@ class Forwarder:
             SettingsError: settings are wrong.
         """
         self._check_settings()
-        await self._requests.put(request.envelope(attempt=attempt), delay=delay)
+        body = request.envelope(attempt=attempt)
+        message = Message(body, session=request.referral_id, correlation=request.referral_id)
+        await self._requests.put(message, delay=delay)
 
     async def enqueue_all(self, items: list[Any], trace: Trace) -> list[dict[str, Any]]:
         """Put many requests on the requests queue, each ID once.
@@ -262,7 +264,8 @@ class Forwarder:
 
     async def _hold(self, message_id: str | None, text: str, why: str) -> None:
         """Put a message back as a new one, with all its deliveries before it."""
-        await self._requests.put(plain_text(text).encode(), delay=HOLD)
+        message = Message(plain_text(text).encode(), session=message_id, content_type="text/plain")
+        await self._requests.put(message, delay=HOLD)
         log.error("message.held", messageId=message_id, detail=why, seconds=HOLD)
 
     async def _hand_on(self, outcome: Outcome, request: ReferralRequest | None, text: str, reject_id: str) -> None:
@@ -278,7 +281,7 @@ class Forwarder:
             outcome = Rejected("retries-exhausted", f"{outcome.reason}: {outcome.detail}", upstream=outcome.upstream)
         if isinstance(outcome, Rejected):
             for reject in self._reject_events(outcome, request, text, reject_id):
-                await self._rejects.put(reject.encode())
+                await self._rejects.put(_message(reject))
             flat = _flat(outcome.upstream)
             log.warning("referral.rejected", **correlation, reason=outcome.reason, detail=outcome.detail, **flat)
 
@@ -311,6 +314,14 @@ class Forwarder:
                 extensions=request.context() if request else {},
                 data={**data, "message": message} if message else data,
             )
+
+
+def _message(made: event.Event[Any]) -> Message:
+    """The message that carries an event. Properties are what a subscriber may want to filter by."""
+    said = {**made.data, **made.extensions}
+    filters = {name: said[name] for name in ("category", "status", "type", "cause", "reason") if name in said}
+    session = made.extensions.get("partitionkey") or made.subject or made.id
+    return Message(made.encode(), made.id, session, made.subject, made.type, event.CONTENT_TYPE, filters)
 
 
 def _flat(upstream: event.Upstream | None) -> dict[str, Any]:

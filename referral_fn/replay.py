@@ -11,7 +11,7 @@ from typing import Any
 from referral_fn import strict_json
 from referral_fn.event import REJECT_TYPE
 from referral_fn.outcome import TroubleError
-from referral_fn.queues import Held, Queue
+from referral_fn.queues import Held, Message, Queue
 from referral_fn.requests import InvalidRequestError, read_own
 from referral_fn.timestamps import read_utc
 
@@ -34,15 +34,17 @@ class Reject:
     """The CloudEvents, whole, the parts in their order."""
     held: tuple[Held, ...]
 
-    def request(self) -> bytes | None:
+    def request(self) -> Message | None:
         """The message that asks for it anew, its attempts forgotten; none where parts are missing."""
         first = self.documents[0]
         if self.referral_id:
-            return read_own({**first["data"], **first, "attempt": 0}).envelope(attempt=0)
+            body = read_own({**first["data"], **first, "attempt": 0}).envelope(attempt=0)
+            return Message(body, session=self.referral_id, correlation=self.referral_id)
         messages = [document["data"].get("message", {}) for document in self.documents]
         if len(messages) != messages[0].get("parts", 1) or not all("text" in message for message in messages):
             return None
-        return "".join(message["text"] for message in messages).encode()
+        text = "".join(message["text"] for message in messages)
+        return Message(text.encode(), session=self.id, content_type="text/plain")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 _QUEUE_NAME = re.compile(r"(?!.*--)[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
+_ENTITY_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/-]{0,258}[A-Za-z0-9])?")
 _HOST = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)*(:[0-9]{1,5})?")
 _NAME = r"^[A-Za-z0-9.-]{1,100}$"
 _SECRET_PATH = re.compile(r"/secrets/[A-Za-z0-9-]{1,127}")
@@ -53,9 +54,15 @@ def _referral_url(url: str) -> str:
 
 def _queue_url(url: str) -> str:
     parts = urlsplit(url)
-    if parts.scheme != "https" or not parts.hostname or parts.username or parts.query or parts.fragment:
-        raise PydanticCustomError("queue", "must be https://{{account}}.queue.core.windows.net/{{queue}}")
-    if not _QUEUE_NAME.fullmatch(queue_name(url)):
+    if parts.scheme not in ("https", "sb") or not parts.hostname or parts.username or parts.query or parts.fragment:
+        raise PydanticCustomError(
+            "queue",
+            "must be https://{{account}}.queue.core.windows.net/{{queue}}"
+            " or sb://{{namespace}}.servicebus.windows.net/{{queue or topic}}",
+        )
+    if parts.scheme == "sb" and not _ENTITY_NAME.fullmatch(queue_name(url)):
+        raise PydanticCustomError("queue", "must end in a queue's or a topic's name: letters, digits and . - _ /")
+    if parts.scheme == "https" and not _QUEUE_NAME.fullmatch(queue_name(url)):
         raise PydanticCustomError(
             "queue", "must end in a queue name: 3 to 63 lower-case letters, digits and single hyphens"
         )
@@ -116,6 +123,13 @@ class Settings(CredentialSettings):
     """A PEM file of roots that signing certificates may chain to, beside Mozilla's."""
     webhook_max_age: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(None, alias="WEBHOOK_MAX_AGE")
     """Seconds after which a notification is refused. By default none is: Partner Center retries for long."""
+    service_bus_max_message: Annotated[int, Field(ge=1024, le=100 * 1024 * 1024)] = Field(
+        256 * 1024, alias="SERVICE_BUS_MAX_MESSAGE"
+    )
+    """Bytes, properties included: 256 KiB on Standard, up to 100 MiB on Premium, by entity."""
+    service_bus_sessions: Literal["true", "false"] = Field("false", alias="SERVICE_BUS_SESSIONS")
+    service_bus_max_delivery_count: Annotated[int, Field(ge=1)] = Field(10, alias="SERVICE_BUS_MAX_DELIVERY_COUNT")
+    """How often the broker delivers a request before it gives it up: as set on the queue, whose own default is 10."""
     retry_budget: Annotated[float, Field(gt=0, le=60, allow_inf_nan=False)] = Field(20, alias="REFERRALS_RETRY_BUDGET")
     """Seconds that the quick attempts at one referral may take together."""
     deferral_schedule: Annotated[tuple[Delay, ...], BeforeValidator(_list)] = Field(
@@ -133,8 +147,19 @@ M = TypeVar("M", bound=CredentialSettings)
 
 
 def queue_name(url: str) -> str:
-    """The queue a queue URL names: its last path segment."""
-    return urlsplit(url).path.rpartition("/")[2]
+    """The queue a queue URL names: its last path segment; for Service Bus, the whole path."""
+    parts = urlsplit(url)
+    return parts.path.removeprefix("/") if parts.scheme == "sb" else parts.path.rpartition("/")[2]
+
+
+def on_service_bus(environment: Mapping[str, str]) -> bool:
+    """Whether requests come by Service Bus. Read when the triggers are indexed, whatever else may be wrong."""
+    return environment.get("REQUESTS_URL", "").strip().startswith("sb://")
+
+
+def with_sessions(environment: Mapping[str, str]) -> bool:
+    """Whether the requests queue has sessions, of Service Bus."""
+    return environment.get("SERVICE_BUS_SESSIONS", "").strip().lower() == "true"
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
@@ -201,10 +226,14 @@ def read_for_holding(environment: Mapping[str, str]) -> tuple[Settings, Settings
 
 
 def read_max_dequeue_count(host_json: Path, environment: Mapping[str, str]) -> int:
-    """How often the host delivers a message before it gives it up: by host.json, or by the setting that overrides it.
+    """How often a message is delivered before it is given up.
 
-    Source: "Override host.json values" in the Azure Functions documentation.
+    By the host, as host.json says, or the setting that overrides it ("Override host.json values" in the Azure Functions
+    documentation); on Service Bus by the broker.
     """
+    if on_service_bus(environment):
+        count = environment.get("SERVICE_BUS_MAX_DELIVERY_COUNT", "").strip()
+        return int(count) if count.isdecimal() else Settings.model_fields["service_bus_max_delivery_count"].default
     override = environment.get("AzureFunctionsJobHost__extensions__queues__maxDequeueCount")
     return int(override or json.loads(host_json.read_text())["extensions"]["queues"]["maxDequeueCount"])
 
@@ -223,5 +252,6 @@ def _trigger_problems(given: Mapping[str, str]) -> Problems:
         if not watched:
             problems.append(SettingProblem("REFERRAL_REQUESTS_QUEUE", "is required"))
         if not any(re.match(rf"{_QUEUE_TRIGGER_CONNECTION}($|__)", name) for name in given):
-            problems.append(SettingProblem(f"{_QUEUE_TRIGGER_CONNECTION}__queueServiceUri", "is required"))
+            where = "fullyQualifiedNamespace" if on_service_bus(given) else "queueServiceUri"
+            problems.append(SettingProblem(f"{_QUEUE_TRIGGER_CONNECTION}__{where}", "is required"))
     return problems

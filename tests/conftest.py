@@ -13,8 +13,7 @@ import aiohttp
 import pytest
 from hypothesis import settings
 
-from local_stack.azurite import Queue
-from local_stack.stack import Host, Queues, Stack, running
+from local_stack.stack import SERVICE_BUS, STORAGE, AnyQueue, Countable, Host, Queues, Stack, running
 
 settings.register_profile("suite", deadline=None)
 settings.load_profile("suite")
@@ -85,21 +84,33 @@ def no_token_is_logged(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 StartApp = Callable[..., AbstractAsyncContextManager[App]]
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Try the tests of a module that says so by `BOTH_KINDS` with either kind of queues, the others with one."""
+    if "kind" in metafunc.fixturenames:
+        storage_only = metafunc.definition.get_closest_marker("storage_only")
+        both = getattr(metafunc.module, "BOTH_KINDS", False) and not storage_only
+        metafunc.parametrize("kind", [STORAGE, SERVICE_BUS] if both else [STORAGE])
+
+
 @pytest.fixture
-def start_app(stack: Stack) -> StartApp:
+def start_app(stack: Stack, kind: str) -> StartApp:
     """Starts the app with the settings a test wants; by default with quick attempts that are really quick."""
 
     @contextlib.asynccontextmanager
-    async def start(lease: int = 600, **overrides: str) -> AsyncIterator[App]:
-        queues = await stack.fresh_queues()
+    async def start(
+        lease: int = 600, max_deliveries: int = 10, inbound: str = kind, outbound: str = kind, **overrides: str
+    ) -> AsyncIterator[App]:
+        options = {"lock_seconds": lease, "max_delivery_count": max_deliveries} if inbound == SERVICE_BUS else {}
+        queues = await stack.fresh_queues(inbound=inbound, outbound=outbound, **options)
         quick = {
             "REFERRALS_RETRY_BUDGET": "1",
             "AzureFunctionsJobHost__extensions__queues__maxPollingInterval": "00:00:00.2",
             "AzureFunctionsJobHost__extensions__queues__visibilityTimeout": "00:00:00",
+            "AzureFunctionsJobHost__extensions__queues__maxDequeueCount": str(max_deliveries),
+            "SERVICE_BUS_MAX_DELIVERY_COUNT": str(max_deliveries),
         }
         environment = stack.environment(queues, **{**quick, **overrides})
-        options = 0, "--lease", str(lease)
-        async with stack.host(environment, *options) as host, aiohttp.ClientSession() as session:
+        async with stack.host(environment, 0, "--lease", str(lease)) as host, aiohttp.ClientSession() as session:
             yield App(stack, queues, host, session, environment)
         assert not stack.leaked(host.log), "a token is in the app's log"
 
@@ -119,13 +130,13 @@ async def until(look: Callable[[], Awaitable[T]], expected: T) -> None:
         await asyncio.sleep(_BETWEEN_LOOKS)
 
 
-async def eventually_holds(queue: Queue, count: int = 1) -> list[Json]:
+async def eventually_holds(queue: AnyQueue, count: int = 1) -> list[Json]:
     """Wait until a queue shows so many messages."""
     while len(found := await queue.documents()) < count:
         await asyncio.sleep(_BETWEEN_LOOKS)
     return found
 
 
-async def eventually_empty(queue: Queue) -> None:
+async def eventually_empty(queue: Countable) -> None:
     """Wait until nothing is on a queue, hidden messages included."""
     await until(queue.count, 0)

@@ -15,20 +15,21 @@ from local_stack.partner_center import Fault
 from tests.conftest import StartApp, eventually_empty, eventually_holds, until
 from tests.documents import seed
 
+BOTH_KINDS = True
 ROOT = Path(__file__).parent.parent
 
 
 @pytest.mark.timeout(300)
-async def test_in_the_chaos_every_referral_is_accounted_for() -> None:
+async def test_in_the_chaos_every_referral_is_accounted_for(kind: str) -> None:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "local_stack.chaos", "-n", "250"),
+        *(sys.executable, "-m", "local_stack.chaos", "-n", "250", "--queue", kind),
         cwd=ROOT,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
     said, shown = await process.communicate()
     assert process.returncode == 0, said.decode() + shown.decode()
-    figures = {line[:48].strip(): int(line[48:].replace(",", "")) for line in said.decode().splitlines()}
+    figures = {line[:48].strip(): float(line[48:].replace(",", "")) for line in said.decode().splitlines()}
     assert (figures["referrals"], figures["lost"], figures["in the poison queue"]) == (250, 0, 0)
     assert figures["workers killed"] >= 5
     assert figures["queue service restarted"] == 1
@@ -65,8 +66,8 @@ def test_the_chaos_run_fails_for_one_referral(what: str) -> None:
 
 
 @pytest.mark.timeout(200)
-async def test_after_two_days_without_partner_center_every_referral_arrives(tmp_path: Path) -> None:
-    found = await outage.run(60, 0.4, Progress(disable=True))
+async def test_after_two_days_without_partner_center_every_referral_arrives(tmp_path: Path, kind: str) -> None:
+    found = await outage.run(60, 0.4, Progress(disable=True), kind)
     assert (found["arrived"], found["rejected"], found["in the poison queue"]) == (60, 0, 0)
     assert found["most calls in an hour, back"] <= 60
     assert found["worker's peak memory, MiB"] < found["worker's memory at first, MiB"] + 20
@@ -114,7 +115,7 @@ async def test_a_killed_workers_referral_is_forwarded_by_the_next(start_app: Sta
 
 async def test_the_last_delivery_outlives_a_rejects_queue_in_trouble(start_app: StartApp) -> None:
     nowhere = {"REJECTS_URL": "https://127.0.0.1:9/nobody/listens"}
-    async with start_app(AzureFunctionsJobHost__extensions__queues__maxDequeueCount="1", **nowhere) as app:
+    async with start_app(max_deliveries=1, **nowhere) as app:
         await app.queues.requests.send(str(uuid.uuid4()))
         await app.host.says('"event":"message.held"')
         await until(app.queues.requests.count, 1)

@@ -22,6 +22,8 @@ from tests.test_contacts import PERSONAL, gossip
 REFERRAL, REJECT = (jsonschema.Draft202012Validator(schema_of(name)) for name in (REFERRAL_TYPE, REJECT_TYPE))
 IDS = [referral["id"] for referral in REFERRALS]
 
+BOTH_KINDS = True
+
 
 async def test_the_app_has_these_functions_and_bindings() -> None:
     from function_app import app as functions  # noqa: PLC0415 - importing it checks the settings of this process
@@ -141,6 +143,7 @@ async def test_an_event_or_a_reject_put_back_is_forwarded_anew(app: App) -> None
     assert (await eventually_holds(app.queues.events, 3))[2]["subject"] == missing
 
 
+@pytest.mark.storage_only
 async def test_the_host_may_decode_base64_itself(start_app: StartApp) -> None:
     async with start_app(AzureFunctionsJobHost__extensions__queues__messageEncoding="base64") as app:
         await app.forward(SEED_ID, Prefer="respond-async")
@@ -244,10 +247,15 @@ async def test_while_settings_are_wrong_messages_are_put_back(start_app: StartAp
         message = json.dumps({"referralId": SEED_ID, "attempt": 2})
         await app.queues.requests.send(base64.b64encode(message.encode()).decode())
         await app.host.says('"event":"message.held"')
-        await until(app.queues.requests.texts, list[str]())
-        assert (await app.queues.requests.count(), await app.queues.poison.count()) == (1, 0)
+
+        async def counts() -> tuple[int, int, int]:
+            queues = app.queues
+            return len(await queues.requests.texts()), await queues.requests.count(), await queues.poison.count()
+
+        await until(counts, (0, 1, 0))  # its successor, hidden
 
 
+@pytest.mark.storage_only
 async def test_without_a_requests_queue_there_is_nowhere_to_put_messages_back(start_app: StartApp) -> None:
     async with start_app(REQUESTS_URL="") as app:
         await app.queues.requests.send(SEED_ID)

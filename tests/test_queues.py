@@ -9,11 +9,13 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from local_stack.azurite import Queue
 from local_stack.serving import serving
 from local_stack.stack import Queues, Stack
 from referral_fn.credentials import TokenSource, make_token_source
 from referral_fn.outcome import TroubleError
-from referral_fn.queues import MAX_MESSAGE, MessageTooLargeError, StorageQueue
+from referral_fn.queues import Message, MessageTooLargeError
+from referral_fn.storage_queue import MAX_MESSAGE, StorageQueue
 
 OpenQueue = Callable[[str], StorageQueue]
 
@@ -38,24 +40,25 @@ async def queues(stack: Stack) -> Queues:
 
 async def test_a_message_is_stored_for_ever_as_base64(open_queue: OpenQueue, queues: Queues) -> None:
     message = "\u00fcber & <unter>".encode()
-    await open_queue(queues.events.url).put(message)
+    await open_queue(queues.events.url).put(Message(message))
+    assert isinstance(queues.events, Queue)
     (found,) = await queues.events.client.peek_messages()
     assert base64.b64decode(found.content) == message
     assert str(found.expires_on).startswith("9999-")
 
 
 async def test_a_delayed_message_is_hidden(open_queue: OpenQueue, queues: Queues) -> None:
-    await open_queue(queues.events.url).put(b"later", delay=0.2)
+    await open_queue(queues.events.url).put(Message(b"later"), delay=0.2)
     assert (await queues.events.texts(), await queues.events.count()) == ([], 1)
-    await open_queue(queues.events.url).put(b"next week", delay=10**9)
+    await open_queue(queues.events.url).put(Message(b"next week"), delay=10**9)
     assert await queues.events.count() == 2
 
 
 async def test_the_largest_message_fits_and_a_larger_one_is_refused(open_queue: OpenQueue, queues: Queues) -> None:
     queue = open_queue(queues.events.url)
-    await queue.put(b"x" * MAX_MESSAGE)
+    await queue.put(Message(b"x" * MAX_MESSAGE))
     with pytest.raises(MessageTooLargeError, match="49153 bytes"):
-        await queue.put(b"x" * (MAX_MESSAGE + 1))
+        await queue.put(Message(b"x" * (MAX_MESSAGE + 1)))
     assert await queues.events.count() == 1
 
 
@@ -83,20 +86,20 @@ async def test_a_queue_in_passing_trouble_is_tried_again(
     stack: Stack, open_queue: OpenQueue, trouble: tuple[int, dict[str, str]]
 ) -> None:
     async with troubled(stack, trouble, trouble) as (url, tokens):
-        await open_queue(url).put(b"x")
+        await open_queue(url).put(Message(b"x"))
         assert len(tokens) == 3
 
 
 async def test_a_queue_in_lasting_trouble_is_given_up(stack: Stack, open_queue: OpenQueue) -> None:
     async with troubled(stack, *[BUSY] * 9) as (url, tokens):
         with pytest.raises(TroubleError, match="queue queue did not take the message \\(503 ServerBusy\\)") as raised:
-            await open_queue(url).put(b"x")
+            await open_queue(url).put(Message(b"x"))
         assert (raised.value.reason, len(tokens)) == ("queue-unavailable", 3)
 
 
 async def test_a_refused_token_is_renewed_before_it_counts(stack: Stack, open_queue: OpenQueue) -> None:
     async with troubled(stack, (401, {})) as (url, tokens):
-        await open_queue(url).put(b"x")
+        await open_queue(url).put(Message(b"x"))
         assert len(set(tokens)) == 2
 
 
@@ -113,10 +116,10 @@ async def test_what_somebody_has_to_mend_is_said_at_once(
 ) -> None:
     async with troubled(stack, *[(status, {})] * 9) as (url, tokens):
         with pytest.raises(TroubleError, match=sentence):
-            await open_queue(url).put(b"x")
+            await open_queue(url).put(Message(b"x"))
         assert len(tokens) == (2 if status == 401 else 1)
 
 
 async def test_a_queue_that_cannot_be_reached_is_named(open_queue: OpenQueue) -> None:
     with pytest.raises(TroubleError, match="queue here cannot be reached"):
-        await open_queue("https://127.0.0.1:9/nobody/here").put(b"x")
+        await open_queue("https://127.0.0.1:9/nobody/here").put(Message(b"x"))
