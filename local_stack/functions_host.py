@@ -271,8 +271,9 @@ class ServiceBusListener:
         self._function = function
         self._invoke = invoke
         self._binding = function.get_trigger().get_dict_repr()  # type: ignore[union-attr]
-        sessions = self._binding.get("isSessionsEnabled")
-        self._most = int(options.get(*(("maxConcurrentSessions", 8) if sessions else ("maxConcurrentCalls", 16))))
+        self._sessions = bool(self._binding.get("isSessionsEnabled"))
+        most = ("maxConcurrentSessions", 8) if self._sessions else ("maxConcurrentCalls", 16)
+        self._most = int(options.get(*most))
         self._running: set[asyncio.Task[None]] = set()
         connection = self._binding["connection"]
         namespace = os.environ.get(f"{connection}__fullyQualifiedNamespace")
@@ -298,7 +299,7 @@ class ServiceBusListener:
         if not room:
             return 0
         try:
-            found = json.loads(await self._ask("POST", f"_receive?max={room}"))
+            found = json.loads(await self._ask("POST", f"_receive?max={room}&sessions={str(self._sessions).lower()}"))
         except (aiohttp.ClientError, AzureError, TimeoutError) as error:
             _log.warning("Receiving failed: %s", type(error).__name__)
             return 0

@@ -62,6 +62,8 @@ class Entity:
     dedup_seconds: float = 0
     """How long the IDs of messages are remembered for; 0: duplicates are not detected."""
     max_message: int = 256 * 1024
+    capacity: int = 1024**3
+    """Bytes that all its messages may have together."""
     messages: list[Stored] = field(default_factory=list)
     dead_letters: list[Stored] = field(default_factory=list)
     seen: dict[str, float] = field(default_factory=dict)
@@ -137,6 +139,8 @@ class ServiceBus:
         described = len(json.dumps(broker)) + sum(len(name) + len(str(value)) for name, value in properties.items())
         if len(body) + described > entity.max_message or described > MAX_PROPERTIES:
             raise _refused(web.HTTPForbidden, "MessageSizeExceeded")
+        if sum(len(message.body) for message in entity.messages) + len(body) > entity.capacity:
+            raise _refused(web.HTTPForbidden, "QuotaExceeded: the maximum entity size has been reached")
         now = time.time()
         entity.seen = {name: until for name, until in entity.seen.items() if until > now}
         message_id = broker["MessageId"]
@@ -171,8 +175,10 @@ class ServiceBus:
         )
 
     async def _receive(self, request: web.Request) -> web.Response:
-        """For the host's listener: up to `max` messages, locked."""
+        """For the host's listener: up to `max` messages, locked. It has to know whether the queue has sessions."""
         entity = self._entity(request)
+        if (request.query["sessions"] == "true") != entity.sessions:
+            raise _refused(web.HTTPBadRequest, "The entity requires sessions, or has none")
         return web.json_response(
             [
                 {

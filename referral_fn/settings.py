@@ -123,7 +123,7 @@ class Settings(CredentialSettings):
     """A PEM file of roots that signing certificates may chain to, beside Mozilla's."""
     webhook_max_age: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(None, alias="WEBHOOK_MAX_AGE")
     """Seconds after which a notification is refused. By default none is: Partner Center retries for long."""
-    service_bus_max_message: Annotated[int, Field(ge=1024, le=100 * 1024 * 1024)] = Field(
+    service_bus_max_message: Annotated[int, Field(ge=64 * 1024, le=100 * 1024 * 1024)] = Field(
         256 * 1024, alias="SERVICE_BUS_MAX_MESSAGE"
     )
     """Bytes, properties included: 256 KiB on Standard, up to 100 MiB on Premium, by entity."""

@@ -98,9 +98,17 @@ def start_app(stack: Stack, kind: str) -> StartApp:
 
     @contextlib.asynccontextmanager
     async def start(
-        lease: int = 600, max_deliveries: int = 10, inbound: str = kind, outbound: str = kind, **overrides: str
+        *,
+        lease: int = 600,
+        max_deliveries: int = 10,
+        inbound: str = kind,
+        outbound: str = kind,
+        sessions: bool = False,
+        **overrides: str,
     ) -> AsyncIterator[App]:
-        options = {"lock_seconds": lease, "max_delivery_count": max_deliveries} if inbound == SERVICE_BUS else {}
+        options: dict[str, Any] = {}
+        if inbound == SERVICE_BUS:
+            options = {"lock_seconds": lease, "max_delivery_count": max_deliveries, "sessions": sessions}
         queues = await stack.fresh_queues(inbound=inbound, outbound=outbound, **options)
         quick = {
             "REFERRALS_RETRY_BUDGET": "1",

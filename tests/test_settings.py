@@ -77,6 +77,52 @@ def test_a_url_that_names_no_storage_queue_is_refused(url: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "url", ["sb://acme.servicebus.windows.net/events", "sb://acme.servicebus.windows.net/crm/In_1.x"]
+)
+def test_a_url_may_name_a_queue_or_topic_of_service_bus(url: str) -> None:
+    assert read_settings({**QUEUES, "EVENTS_URL": url}).events_url == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sb://acme.servicebus.windows.net/",
+        "sb://acme.servicebus.windows.net/-events",
+        "sb://acme.servicebus.windows.net/events/",
+        "sb://acme.servicebus.windows.net/events?key=secret",
+        "sb:///events",
+        "amqps://acme.servicebus.windows.net/events",
+    ],
+)
+def test_a_url_that_names_nothing_of_service_bus_is_refused(url: str) -> None:
+    assert [name for name, _ in problems_of({**QUEUES, "EVENTS_URL": url})] == ["EVENTS_URL"]
+
+
+def test_what_service_bus_is_like_is_up_to_settings() -> None:
+    settings = read_settings(QUEUES)
+    assert (settings.service_bus_max_message, settings.service_bus_max_delivery_count) == (256 * 1024, 10)
+    wrong = {
+        "SERVICE_BUS_MAX_MESSAGE": "48000",
+        "SERVICE_BUS_SESSIONS": "perhaps",
+        "SERVICE_BUS_MAX_DELIVERY_COUNT": "0",
+    }
+    assert [name for name, _ in problems_of({**QUEUES, **wrong})] == sorted(wrong)
+
+
+@pytest.mark.parametrize(
+    "url", ["https://acme.queue.core.windows.net/requests", "sb://acme.servicebus.windows.net/requests"]
+)
+def test_the_count_of_deliveries_is_the_hosts_or_the_brokers(url: str) -> None:
+    on_bus = url.startswith("sb://")
+    override = {
+        "AzureFunctionsJobHost__extensions__queues__maxDequeueCount": "3",
+        "SERVICE_BUS_MAX_DELIVERY_COUNT": "7",
+    }
+    assert read_max_dequeue_count(HOST_JSON, {"REQUESTS_URL": url}) == 10
+    assert read_max_dequeue_count(HOST_JSON, {"REQUESTS_URL": url, **override}) == (7 if on_bus else 3)
+
+
+@pytest.mark.parametrize(
     "url",
     [
         "http://api.partner.microsoft.com/v1/referrals/{referralId}",
