@@ -166,13 +166,8 @@ def test_under_a_host_what_the_trigger_needs_is_required() -> None:
         "ReferralRequests__queueServiceUri": "https://acme.queue.core.windows.net",
     }
     read_settings({**under_host, **trigger})
-
-
-def test_the_delivery_limit_is_the_hosts_own() -> None:
-    stated = json.loads(HOST_JSON.read_text())["extensions"]["queues"]["maxDequeueCount"]
-    assert read_max_dequeue_count(HOST_JSON, {}) == stated
-    override = {"AzureFunctionsJobHost__extensions__queues__maxDequeueCount": "3"}
-    assert read_max_dequeue_count(HOST_JSON, override) == 3
+    on_bus = {**under_host, "REQUESTS_URL": "sb://acme.servicebus.windows.net/referral-requests"}
+    assert ("ReferralRequests__fullyQualifiedNamespace", "is required") in problems_of(on_bus)
 
 
 def test_the_function_time_out_leaves_room_for_every_retry_budget() -> None:
