@@ -16,7 +16,7 @@ from local_stack.functions_host import seconds
 from local_stack.identity import API_VERSION, CLIENT_ID
 from local_stack.partner_center import Fault
 from local_stack.referrals import REFERRALS
-from local_stack.stack import Stack
+from local_stack.stack import SERVICE_BUS, STORAGE, Stack
 from tests.conftest import App, StartApp, until
 
 ROOT = Path(__file__).parent.parent
@@ -139,6 +139,20 @@ async def test_make_run_ends_in_order_and_leaves_no_process(when: str) -> None:
     assert "Traceback" not in said.decode()
     assert len(children) == 2
     assert [child for child in children if is_running(child)] == []
+
+
+@pytest.mark.parametrize("queue", [STORAGE, SERVICE_BUS])
+async def test_make_run_once_ends_by_itself_with_either_kind_of_queue(queue: str) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "local_stack", "--once", "--queue", queue),
+        cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    said, _ = await process.communicate()
+    assert process.returncode == 0, said.decode()
+    assert b"Both events have the id" in said
+    assert b"caused by referral-updated" in said
 
 
 def children_of(pid: int) -> list[int]:
