@@ -1,78 +1,185 @@
-"""Print what each stage of a referral costs, and what a cold start does, each beside its floor of the same run."""
+"""What a referral costs, beside its floor: `make bench`.
 
+Prints a table, and writes it as performance.json and, as plots, performance-*.svg into docs/. All times are medians of
+interleaved rounds, with the least and the greatest beside them.
+"""
+
+import argparse
+import contextlib
 import json
 import os
 import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
 
-from referral_fn.normalization import normalize
-from referral_fn.referral import read_referral
+from benchmarks import plots, stages, starts
+from benchmarks.documents import SIZES
 
-ROUNDS = 15
-CALLS = 400
-SEED = (Path(__file__).parent.parent / "local_stack" / "seed_referral.json").read_bytes()
-T = TypeVar("T")
-SEED_ID = json.loads(SEED)["id"]
+DOCS = Path(__file__).parent.parent / "docs"
+HOST_JSON = Path(__file__).parent.parent / "host.json"
+LATENCY = 0.2
+"""Seconds that Partner Center takes in the part about hidden latency."""
 
-
-def _microseconds(call: Callable[[], object]) -> float:
-    started = time.process_time()
-    for _ in range(CALLS):
-        call()
-    return (time.process_time() - started) / CALLS * 1e6
+Figures = dict[str, Any]
 
 
-def _milliseconds(statement: str) -> float:
-    """A new process that runs the statement, its modules compiled beforehand, as a deployment's are."""
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    started = time.perf_counter()
-    subprocess.run([sys.executable, "-c", statement], check=True, capture_output=True, env=environment)  # noqa: S603
-    return (time.perf_counter() - started) * 1e3
+def summary(values: list[float]) -> Figures:
+    """The median, and its spread."""
+    return {"median": statistics.median(values), "least": min(values), "greatest": max(values)}
 
 
-def _compare(title: str, unit: str, measure: Callable[[T], float], cases: dict[str, T], rounds: int) -> Table:
-    """One table: every case measured in turn, round after round, the first being the floor."""
-    table = Table("", f"median, {unit}", "spread", "times the floor", title=title)
-    measured: dict[str, list[float]] = {name: [] for name in cases}
-    for case in cases.values():
-        measure(case)  # once for nothing: what is compiled or loaded once belongs to nobody
-    for _ in range(rounds):
-        for name, case in cases.items():
-            measured[name].append(measure(case))
-    floor = statistics.median(next(iter(measured.values())))
-    for name, values in measured.items():
-        median = statistics.median(values)
-        table.add_row(name, f"{median:.1f}", f"{min(values):.1f} to {max(values):.1f}", f"{median / floor:.2f}")
-    return table
+@contextlib.contextmanager
+def servers() -> Iterator[dict[str, str]]:
+    """The far ends. Yields the environment of a program that uses them."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.servers"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as far:
+        try:
+            assert far.stdout  # noqa: S101
+            yield {**os.environ, **json.loads(far.stdout.readline())}
+        finally:
+            far.terminate()
+
+
+def measure(environment: dict[str, str], program: str, concurrency: int, *referrals: int) -> list[Figures]:
+    """Run a program in a process of its own; see `benchmarks.programs`."""
+    options = ["--concurrency", str(concurrency), "--referrals", *map(str, referrals)]
+    run = [sys.executable, "-m", "benchmarks.programs", program, *options]
+    found: list[Figures] = json.loads(subprocess.run(run, check=True, env=environment, stdout=subprocess.PIPE).stdout)  # noqa: S603
+    return found
+
+
+def against_the_floor(environment: dict[str, str], quick: int) -> Figures:
+    """CPU and wall time of a referral, by concurrency and program."""
+    found: Figures = {}
+    for concurrency in (1, 32, 128):
+        programs = {"floor": 1500, "app": 1500} | ({"sdk": 600, "simple": 64} if concurrency == 32 else {})  # noqa: PLR2004
+        rounds: dict[str, list[Figures]] = {program: [] for program in programs}
+        for _ in range(7 // quick):
+            for program, referrals in programs.items():
+                rounds[program] += measure(environment, program, concurrency, referrals // quick)
+        found[str(concurrency)] = {
+            program: {time: summary([each[time] for each in measured]) for time in ("cpu", "wall")}
+            for program, measured in rounds.items()
+        }
+    return found
+
+
+def hidden_latency(environment: dict[str, str], quick: int) -> list[Figures]:
+    """Referrals a second while Partner Center takes 200 ms, up to as many in flight as host.json allows."""
+    queues = json.loads(HOST_JSON.read_text())["extensions"]["queues"]
+    most = queues["batchSize"] + queues["newBatchThreshold"]
+    slow = {**environment, "REFERRALS_URL": environment["REFERRALS_URL"].replace("/2000/0/", f"/2000/{LATENCY}/")}
+    found = []
+    concurrency = 1
+    while concurrency <= most:
+        (measured,) = measure(slow, "app", concurrency, max(15 * concurrency // quick, 1))
+        rate = 1e6 / measured["wall"]
+        found.append({"concurrency": concurrency, "rate": rate, "of what is possible": rate * LATENCY / concurrency})
+        concurrency *= 2
+    return found
+
+
+def growth(environment: dict[str, str], quick: int) -> list[Figures]:
+    """CPU, memory and sockets of one worker as it forwards more and more."""
+    return measure(environment, "app", 32, *(mark // quick for mark in (1_000, 10_000, 100_000)))
+
+
+def table(title: str, *columns: str, rows: Iterable[tuple[str, ...]]) -> Table:
+    """A table, numbers to the right."""
+    made = Table(title=title, title_justify="left", title_style="bold")
+    for number, column in enumerate(columns):
+        made.add_column(column, justify="right" if number else "left")
+    for row in rows:
+        made.add_row(*row)
+    return made
+
+
+def _spread(figures: Figures, number: str = "{:,.0f}") -> tuple[str, str]:
+    spread = f"{number.format(figures['least'])} to {number.format(figures['greatest'])}"
+    return number.format(figures["median"]), spread
+
+
+def tables(found: Figures) -> list[Table]:
+    """All figures, for people."""
+    made = []
+    rows: list[tuple[str, ...]] = []
+    for concurrency, programs in found["against the floor"].items():
+        floor = programs["floor"]["cpu"]["median"]
+        for program, times in programs.items():
+            ratio = f"{times['cpu']['median'] / floor:.2f}"
+            rows.append((f"{program}, {concurrency} at once", *_spread(times["cpu"]), ratio, _spread(times["wall"])[0]))
+    made.append(table("One referral", "program", "CPU, µs", "spread", "times the floor", "wall, µs", rows=rows))
+    by_program = found["against the floor"]["32"]
+    better = min(("sdk", "simple"), key=lambda program: by_program[program]["cpu"]["median"])
+    times = by_program[better]["cpu"]["median"] / by_program["app"]["cpu"]["median"]
+    made[0].caption = f"the better of the two ways people write it, {better}, takes {times:.1f} times the app's CPU"
+    floor = found["starts"]["the four packages"]["wall"]["median"]
+    rows = [
+        (name, *_spread(figures["wall"]), f"{figures['wall']['median'] / floor:.2f}", f"{figures['memory']:.0f}")
+        for name, figures in found["starts"].items()
+    ]
+    made.append(table("A new process", "what it does", "ms", "spread", "times the first", "memory, MiB", rows=rows))
+    rows = [(name, f"{milliseconds:.1f}") for name, milliseconds in found["imports"].items()]
+    made.append(table("What the imports of function_app cost", "package", "ms", rows=rows))
+    rows = [
+        (str(point["concurrency"]), f"{point['rate']:.1f}", f"{point['of what is possible']:.1%}")
+        for point in found["hidden latency"]
+    ]
+    made.append(table("Partner Center takes 200 ms", "at once", "referrals a second", "of what is possible", rows=rows))
+    rows = [
+        (f"{mark['referrals']:,}", f"{mark['cpu']:,.0f}", f"{mark['memory'] / 2**20:.0f}", f"{mark['sockets']:.0f}")
+        for mark in found["growth"]
+    ]
+    made.append(table("One worker, 32 at once", "after referrals", "CPU, µs", "memory, MiB", "sockets", rows=rows))
+    rows = [
+        (stage, *(f"{by_size[str(size)]['median']:,.1f}" if str(size) in by_size else "" for size in SIZES))
+        for stage, by_size in found["stages"].items()
+    ]
+    made.append(table("CPU of each stage, µs", "stage", *(f"{size // 1000} KB" for size in SIZES), rows=rows))
+    return made
 
 
 def main() -> None:
-    """Measure and print."""
-    referral = read_referral(SEED, SEED_ID)
-    made = normalize(referral, collection="https://example.com/referrals")
-    stages: dict[str, Callable[[], object]] = {
-        "floor: json.loads and json.dumps": lambda: json.dumps(json.loads(SEED)),
-        "read and check": lambda: read_referral(SEED, SEED_ID),
-        "normalize": lambda: normalize(referral, collection="https://example.com/referrals"),
-        "normalize, people left out": lambda: normalize(referral, collection="https://example.com/r", policy="none"),
-        "encode the event": made.encode,
-    }
-    starts = {
-        "floor: the four packages": "import azure.functions, aiohttp, azure.identity.aio, pydantic",
-        "function_app": "import function_app",
-        "function_app and the first request's imports": "import function_app, referral_fn.forwarder, phonenumbers",
-    }
-    console = Console()
-    console.print(_compare("CPU of a stage, for the seed's referral", "µs", _microseconds, stages, ROUNDS))
-    console.print(_compare("A new process that imports", "ms", _milliseconds, starts, 7))
+    """Measure, print, and write."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a tenth of it, to see that it works; writes nothing")
+    quick = 7 if parser.parse_args().quick else 1
+    console = Console(width=100)
+    found: Figures = {}
+    with servers() as environment, Progress(console=Console(stderr=True)) as progress:
+        parts: dict[str, Callable[[], Any]] = {
+            "starts": lambda: {
+                name: {"wall": summary(walls), "memory": statistics.median(memories)}
+                for name, (walls, memories) in starts.rounds(environment, max(9 // quick, 2)).items()
+            },
+            "imports": starts.imports,
+            "stages": lambda: {
+                stage: {size: summary(values) for size, values in by_size.items()}
+                for stage, by_size in stages.rounds(max(9 // quick, 1)).items()
+            },
+            "against the floor": lambda: against_the_floor(environment, quick),
+            "hidden latency": lambda: hidden_latency(environment, quick),
+            "growth": lambda: growth(environment, quick),
+        }
+        bar = progress.add_task("", total=len(parts))
+        for name, part in parts.items():
+            progress.update(bar, description=name)
+            found[name] = part()
+            progress.advance(bar)
+    for made in tables(found):
+        console.print(made)
+    if quick == 1:
+        (DOCS / "performance.json").write_text(json.dumps(found, indent=1) + "\n")
+        plots.draw(found, DOCS)
+        console.print("[dim]written to docs/performance.json and docs/performance-*.svg")
 
 
 if __name__ == "__main__":

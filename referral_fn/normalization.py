@@ -256,7 +256,8 @@ def _phone(number: str | None, country: str | None) -> str | None:
         parsed = phonenumbers.parse(number, country)
     except phonenumbers.NumberParseException:
         return number
-    if parsed.extension or not phonenumbers.is_valid_number(parsed):
+    valid = country and phonenumbers.is_valid_number_for_region(parsed, country)  # the quick way to know, mostly
+    if parsed.extension or not (valid or phonenumbers.is_valid_number(parsed)):
         return number
     return phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
 

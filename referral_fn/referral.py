@@ -102,7 +102,7 @@ Items = Annotated[list[T | None] | None, BeforeValidator(_items)]
 class Wire(BaseModel):
     """Part of the document: any field may be missing or null, and new ones are kept."""
 
-    model_config = ConfigDict(extra="allow", coerce_numbers_to_str=True)
+    model_config = ConfigDict(extra="allow", coerce_numbers_to_str=True, defer_build=True)
 
 
 class Address(Wire):

@@ -11,6 +11,12 @@ MAX_DEPTH = 64
 _ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
+_ENCODERS = {
+    sort_keys: json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=sort_keys)
+    for sort_keys in (False, True)
+}
+
+
 class InvalidJSONError(ValueError):
     """The bytes are not JSON that can be read, kept and written again."""
 
@@ -56,8 +62,7 @@ def loads(body: bytes | str, *, unique: bool = False) -> Any:
 
 def dumps(value: Any, *, sort_keys: bool = False) -> bytes:
     """Write a value as compact JSON. What UTF-8 cannot spell, as from a broken header, becomes a question mark."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=sort_keys)
-    return text.encode(errors="replace")
+    return _ENCODERS[sort_keys].encode(value).encode(errors="replace")
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,0 +1,18 @@
+"""The referral that is fetched, in three sizes."""
+
+import json
+from pathlib import Path
+
+SEED = (Path(__file__).parent.parent / "local_stack" / "seed_referral.json").read_bytes()
+SEED_ID: str = json.loads(SEED)["id"]
+SIZES = (2_000, 20_000, 200_000)
+"""Bytes, about. The first is the seed's referral as it is."""
+
+
+def referral(size: int) -> bytes:
+    """The seed's referral, made longer by what makes real ones long: notes, and fields that nobody declared."""
+    document = json.loads(SEED)
+    missing = max(size - len(SEED), 0)
+    document["details"]["notes"] = (document["details"].get("notes") or "") + "A line of notes.\n" * (missing // 34)
+    document["attributes"] = {f"attribute{number}": "x" * 30 for number in range(missing // 100)}
+    return json.dumps(document).encode()

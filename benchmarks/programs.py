@@ -1,0 +1,178 @@
+"""Programs that take referrals from Partner Center to a queue: ours, and what it is held against.
+
+    python -m benchmarks.programs PROGRAM --concurrency 32 --referrals 1000
+
+runs one, and prints as JSON what a referral cost.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import resource
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from benchmarks.documents import SEED_ID
+
+Forward = Callable[[], Awaitable[None]]
+WARM_UP = 200
+"""Referrals beforehand: connections, tokens and whatever else is made once."""
+
+
+@contextlib.asynccontextmanager
+async def floor() -> AsyncIterator[Forward]:
+    """The two calls that cannot be avoided, with bare aiohttp: bytes passed through unread, no token, no log."""
+    import aiohttp  # noqa: PLC0415 - as of each program, only what it needs itself
+
+    get, put = os.environ["REFERRALS_URL"].format(referralId=SEED_ID), f"{os.environ['EVENTS_URL']}/messages"
+    async with aiohttp.ClientSession() as session:
+
+        async def forward() -> None:
+            async with session.get(get) as answer:
+                body = await answer.read()
+            async with session.post(put, data=body) as answer:
+                await answer.read()
+
+        yield forward
+
+
+@contextlib.asynccontextmanager
+async def app() -> AsyncIterator[Forward]:
+    """This app's `Forwarder`, its log events written to nowhere, with what requirements.txt installs and no more."""
+    sys.modules["opentelemetry"] = None  # type: ignore[assignment]  # it is there for the tests only
+    from referral_fn.forwarder import Forwarder  # noqa: PLC0415
+    from referral_fn.outcome import Forwarded  # noqa: PLC0415
+    from referral_fn.requests import ReferralRequest  # noqa: PLC0415
+
+    logger = logging.getLogger("referral_fn")
+    logger.setLevel(logging.INFO)
+    logger.addHandler(logging.StreamHandler(Path(os.devnull).open("w")))  # noqa: ASYNC230, SIM115 - for as long as it runs
+    forwarder = Forwarder.open(os.environ)
+
+    async def forward() -> None:
+        outcome = await forwarder.forward(ReferralRequest(SEED_ID))
+        assert isinstance(outcome, Forwarded), outcome  # noqa: S101
+
+    yield forward
+    await forwarder.close()
+
+
+@contextlib.asynccontextmanager
+async def sdk() -> AsyncIterator[Forward]:
+    """The SDKs at their best, as documented: asynchronous, one credential, one session and one client for all."""
+    import aiohttp  # noqa: PLC0415
+    from azure.identity.aio import ManagedIdentityCredential  # noqa: PLC0415
+    from azure.storage.queue.aio import QueueClient  # noqa: PLC0415
+
+    get = os.environ["REFERRALS_URL"].format(referralId=SEED_ID)
+    async with (
+        aiohttp.ClientSession() as session,
+        ManagedIdentityCredential() as credential,
+        QueueClient(*_account(), credential=credential) as queue,
+    ):
+
+        async def forward() -> None:
+            token = await credential.get_token("https://api.partner.microsoft.com/.default")
+            async with session.get(get, headers={"Authorization": f"Bearer {token.token}"}) as answer:
+                answer.raise_for_status()
+                referral = await answer.json()
+            await queue.send_message(json.dumps(referral))
+
+        yield forward
+
+
+@contextlib.asynccontextmanager
+async def simple() -> AsyncIterator[Forward]:
+    """What people write: everything made anew in each invocation, in the threads that Functions runs it in."""
+    import requests  # noqa: PLC0415
+    from azure.identity import DefaultAzureCredential  # noqa: PLC0415
+    from azure.storage.queue import QueueClient  # noqa: PLC0415
+
+    get = os.environ["REFERRALS_URL"].format(referralId=SEED_ID)
+
+    def invoke() -> None:
+        credential = DefaultAzureCredential()
+        token = credential.get_token("https://api.partner.microsoft.com/.default")
+        answer = requests.get(get, headers={"Authorization": f"Bearer {token.token}"}, timeout=30)
+        answer.raise_for_status()
+        referral = json.loads(answer.text)
+        QueueClient(*_account(), credential=credential).send_message(json.dumps(referral))
+
+    with ThreadPoolExecutor(32) as threads:
+
+        async def forward() -> None:
+            await asyncio.get_running_loop().run_in_executor(threads, invoke)
+
+        yield forward
+
+
+def _account() -> tuple[str, str]:
+    account, _, queue = os.environ["EVENTS_URL"].rpartition("/")
+    return account, queue
+
+
+PROGRAMS = {"floor": floor, "app": app, "sdk": sdk, "simple": simple}
+
+
+def state() -> dict[str, float]:
+    """What the process has used so far, and what it holds now."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    descriptors = list(Path("/proc/self/fd").iterdir())
+    return {
+        "cpu": time.process_time(),
+        "wall": time.perf_counter(),
+        "memory": pages * resource.getpagesize(),
+        "sockets": sum(path.is_symlink() and "socket" in str(path.readlink()) for path in descriptors),
+    }
+
+
+async def _many(forward: Forward, referrals: int, concurrency: int) -> None:
+    left = iter(range(referrals))
+
+    async def work() -> None:
+        for _ in left:
+            await forward()
+
+    await asyncio.gather(*(work() for _ in range(concurrency)))
+
+
+async def measure(program: str, concurrency: int, marks: list[int]) -> list[dict[str, float]]:
+    """Forward until each mark in turn.
+
+    Returns:
+        For each stretch between marks: CPU and wall time of a referral in microseconds, memory in bytes and sockets at
+        its end.
+    """
+    found = []
+    async with PROGRAMS[program]() as forward:
+        await _many(forward, min(WARM_UP, marks[0]) if program != "simple" else concurrency, concurrency)
+        done, before = 0, state()
+        for mark in marks:
+            await _many(forward, mark - done, concurrency)
+            after = state()
+            each = {name: (after[name] - before[name]) / (mark - done) * 1e6 for name in ("cpu", "wall")}
+            found.append({**each, "referrals": mark, "memory": after["memory"], "sockets": after["sockets"]})
+            done, before = mark, after
+    return found
+
+
+def main() -> None:
+    """Run one."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.programs")
+    parser.add_argument("program", choices=PROGRAMS)
+    parser.add_argument("--concurrency", type=int, default=32)
+    parser.add_argument("--referrals", type=int, nargs="+", default=[1000], help="how many; several: marks on the way")
+    options = parser.parse_args()
+    found: Any = asyncio.run(measure(options.program, options.concurrency, options.referrals))
+    json.dump(found, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""The far ends, in a process of their own: they answer as the real ones do, and as quickly as aiohttp can.
+
+Prints their settings as JSON, and serves until its standard input ends.
+"""
+
+import asyncio
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+from aiohttp import web
+
+from benchmarks.documents import referral
+from local_stack.certificates import Authority
+from local_stack.serving import HOST
+
+_PUT = b"""<?xml version="1.0" encoding="utf-8"?><QueueMessagesList><QueueMessage>\
+<MessageId>5974b586-0df3-4e2d-ad0c-18e3892bfca2</MessageId><InsertionTime>Mon, 23 Nov 2026 10:00:00 GMT</InsertionTime>\
+<ExpirationTime>Fri, 31 Dec 9999 23:59:59 GMT</ExpirationTime><PopReceipt>YzQ4Yzg1MDIGM0MDFiZDAwYzEw</PopReceipt>\
+<TimeNextVisible>Mon, 23 Nov 2026 10:00:00 GMT</TimeNextVisible></QueueMessage></QueueMessagesList>"""
+_HOUR = 3600
+
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+async def _referral(request: web.BaseRequest) -> web.StreamResponse:
+    """A referral of `size` bytes after `delay` seconds."""
+    parts = request.path.split("/")  # /{size}/{delay}/{referralId}
+    await asyncio.sleep(float(parts[2]))
+    return web.Response(body=_documents[int(parts[1])], content_type="application/json")
+
+
+async def _message(request: web.BaseRequest) -> web.StreamResponse:
+    await request.read()
+    return web.Response(status=201, body=_PUT, content_type="application/xml")
+
+
+async def _token(request: web.BaseRequest) -> web.StreamResponse:
+    resource = parse_qs(request.query_string)["resource"][0]
+    expires = str(int(time.time()) + 24 * _HOUR)
+    return web.json_response(
+        {"access_token": "t" * 1500, "expires_on": expires, "resource": resource, "token_type": "Bearer"}
+    )
+
+
+_documents = {size: referral(size) for size in (2_000, 20_000)}
+
+
+async def _serve() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        authority = Authority(Path(folder))
+        urls = {}
+        for name, handler, tls in (
+            ("upstream", _referral, authority.server_context()),
+            ("queues", _message, authority.server_context()),
+            ("identity", _token, None),
+        ):
+            runner = web.ServerRunner(web.Server(handler))
+            await runner.setup()
+            await web.TCPSite(runner, HOST, 0, ssl_context=tls).start()
+            urls[name] = f"{'https' if tls else 'http'}://{HOST}:{runner.addresses[0][1]}"
+        sys.stdout.write(json.dumps(_settings(urls, str(authority.root))) + "\n")
+        sys.stdout.flush()
+        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+
+
+def _settings(urls: dict[str, str], root: str) -> dict[str, str]:
+    return {
+        "REFERRALS_URL": f"{urls['upstream']}/2000/0/{{referralId}}",
+        "EVENTS_URL": f"{urls['queues']}/account/referral-events",
+        "REJECTS_URL": f"{urls['queues']}/account/referral-rejects",
+        "REQUESTS_URL": f"{urls['queues']}/account/referral-requests",
+        "IDENTITY_ENDPOINT": f"{urls['identity']}/msi/token",
+        "IDENTITY_HEADER": "x",
+        "SSL_CERT_FILE": root,
+        "REQUESTS_CA_BUNDLE": root,
+        "NO_PROXY": urlsplit(urls["queues"]).hostname or "",
+    }
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve())

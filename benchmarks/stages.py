@@ -1,0 +1,93 @@
+"""What each stage costs alone, by the size of the referral."""
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+from azure.core.credentials import AccessToken
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.hashes import SHA256
+
+from benchmarks.documents import SEED_ID, SIZES, referral
+from referral_fn import strict_json
+from referral_fn.credentials import TokenSource
+from referral_fn.normalization import normalize
+from referral_fn.referral import read_referral
+from referral_fn.webhook import Claim, Signer, check_signature
+
+_SECONDS = 0.05
+"""How long a stage is repeated for in each round."""
+
+COLLECTION = "https://api.partner.microsoft.com/v1/referrals"
+
+
+class _Held:
+    """A credential with a token that lasts."""
+
+    async def get_token(self, *_: str) -> AccessToken:
+        """The token."""
+        return AccessToken("t", int(time.time()) + 24 * 3600)
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+def rounds(number: int) -> dict[str, dict[str, list[float]]]:
+    """CPU in microseconds of each stage, by size, in interleaved rounds."""
+    calls: dict[str, dict[str, Callable[[], object]]] = {}
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    signer = Signer(key.public_key(), datetime.now(UTC))
+    for size in SIZES:
+        body = referral(size)
+        wire = read_referral(body, SEED_ID)
+        made = normalize(wire, collection=COLLECTION)
+        claim = Claim("https://signer.example/certificate", SHA256(), key.sign(body, padding.PKCS1v15(), SHA256()))
+        calls[str(size)] = {
+            "json.loads, json.dumps": partial(_through_json, body),
+            "parse, with all checks of JSON": partial(strict_json.loads, body),
+            "parse and validate": partial(read_referral, body, SEED_ID),
+            "normalize": partial(normalize, wire, collection=COLLECTION),
+            "normalize, people left out": partial(normalize, wire, collection=COLLECTION, policy="none"),
+            "serialize": made.encode,
+            "sign a notification (the stand-in's part)": partial(key.sign, body, padding.PKCS1v15(), SHA256()),
+            "verify a notification": partial(check_signature, body, claim, signer),
+        }
+    found: dict[str, dict[str, list[float]]] = {stage: {} for stage in calls[str(SIZES[0])]}
+    found["look up a token"] = {str(SIZES[0]): []}
+    for _ in range(number):
+        for size_name, of_size in calls.items():
+            for stage, call in of_size.items():
+                found[stage].setdefault(size_name, []).append(_microseconds(call))
+        found["look up a token"][str(SIZES[0])].append(asyncio.run(_token_lookup()))
+    return found
+
+
+def _through_json(body: bytes) -> str:
+    return json.dumps(json.loads(body))
+
+
+def _microseconds(call: Callable[[], object]) -> float:
+    call()
+    calls, started = 0, time.process_time()
+    while (spent := time.process_time() - started) < _SECONDS:
+        for _ in range(10):
+            call()
+        calls += 10
+    return spent / calls * 1e6
+
+
+async def _token_lookup() -> float:
+    source = TokenSource(_Held)
+    await source.token(COLLECTION)
+
+    async def many(make: Callable[[], Coroutine[Any, Any, object]], number: int = 5000) -> float:
+        started = time.process_time()
+        for _ in range(number):
+            await make()
+        return (time.process_time() - started) / number * 1e6
+
+    return await many(lambda: source.token(COLLECTION))

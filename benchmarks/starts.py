@@ -1,0 +1,84 @@
+"""Cold starts: new processes that import the app, and serve a first referral."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+
+PACKAGES = "import azure.functions, aiohttp, azure.identity.aio; from pydantic import BaseModel"
+"""`import pydantic` alone loads next to nothing: it waits for a name to be asked for."""
+
+FIRST = """
+import asyncio, sys
+sys.modules["opentelemetry"] = None
+import function_app, azure.functions as func
+from benchmarks.documents import SEED_ID
+functions = {function.get_function_name(): function for function in function_app.app.get_functions()}
+forward = functions["forward_referral"].get_user_function()
+request = func.HttpRequest(method="POST", url="/", body=b"", route_params={"referralId": SEED_ID})
+async def main():
+    answer = await forward(request)
+    assert answer.status_code == 200, answer.get_body()
+    await function_app.close()
+asyncio.run(main())
+"""
+_PEAK = "\nprint(*(line for line in open('/proc/self/status') if line.startswith('VmHWM')))"
+_LINE = re.compile(r"import time:\s+(\d+) \|\s+(\d+) \| ( *)(\S+)")
+
+
+def rounds(environment: dict[str, str], number: int) -> dict[str, tuple[list[float], list[float]]]:
+    """Start each program so many times, in turn.
+
+    Returns:
+        For each its wall times in milliseconds, and its peak memory in MiB.
+    """
+    programs = {
+        "the four packages": PACKAGES,
+        "function_app": "import sys; sys.modules['opentelemetry'] = None; import function_app",
+        "function_app, and a first referral": FIRST,
+        "Python itself": "",
+    }
+    found: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in programs}
+    for round_number in range(-1, number):
+        for name, program in programs.items():
+            started = time.perf_counter()
+            run = [sys.executable, "-c", program + _PEAK]
+            said = subprocess.run(run, check=True, env=_compiled(environment), stdout=subprocess.PIPE).stdout  # noqa: S603
+            if round_number >= 0:  # the first time, modules are compiled
+                found[name][0].append((time.perf_counter() - started) * 1e3)
+                found[name][1].append(int(said.split()[1]) / 1024)
+    return found
+
+
+def imports() -> dict[str, float]:
+    """What each package on the way to `function_app` takes by itself, in milliseconds, the dearest first.
+
+    A package's modules count for it, whoever imports them.
+    """
+    said = subprocess.run(
+        [
+            sys.executable,
+            "-X",
+            "importtime",
+            "-c",
+            "import sys; sys.modules['opentelemetry'] = None; import function_app",
+        ],
+        check=True,
+        env=_compiled(dict(os.environ)),
+        stderr=subprocess.PIPE,
+        text=True,
+    ).stderr
+    found: dict[str, float] = {}
+    for line in said.splitlines():
+        if match := _LINE.match(line):
+            name = ".".join(match[4].split(".")[: 2 if match[4].startswith("azure.") else 1])
+            package = "the standard library" if name in sys.stdlib_module_names else name
+            found[package] = found.get(package, 0) + int(match[1]) / 1000
+    dearest = sorted(found.items(), key=lambda item: -item[1])
+    return {name: cost for name, cost in dearest if cost >= 1} | {"all others": sum(c for _, c in dearest if c < 1)}
+
+
+def _compiled(environment: dict[str, str]) -> dict[str, str]:
+    """With modules compiled, as a deployment's are."""
+    return {name: value for name, value in environment.items() if name != "PYTHONDONTWRITEBYTECODE"}
