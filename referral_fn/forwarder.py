@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import gc
 import random
 import uuid
 from collections.abc import Iterator, Mapping
@@ -66,6 +67,7 @@ class Forwarder:
             SettingsError: `REQUESTS_URL` is wrong, without which not even that can be done.
         """
         settings, wrong = read_for_holding(environment)
+        gc.freeze()  # modules stay: the collector need not go through all of them, and hold up every request meanwhile
         return cls(settings, aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()), wrong)
 
     @property
