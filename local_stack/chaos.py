@@ -50,8 +50,9 @@ _LEASE = 3
 _BACKLOG = 200
 """Referrals under way at once: as many as a queue may hold without Azurite getting slow."""
 
-_BESIDE = 8
-"""Healthy referrals that one which stops workers may take with it: 31 are in flight with it, half of them each time."""
+_BESIDE = 20
+"""Healthy referrals that one which stops workers may take with it: 31 are in flight with it, half of them each time, or
+more on a busy machine. All of them, if redelivered messages did not pause."""
 
 _BATCH = 20
 _PATIENCE = 120

@@ -69,7 +69,7 @@ async def run(count: int, hour: float, progress: Progress, kind: str = STORAGE) 
                     due = max(0, 2 * number / count - 1) * HOURS * hour
                     await _until(started + due, progress, bar, started, hour, stack)
                     await requests.put(Message(referral_id.encode()))
-                    if due == 0:
+                    if due <= HOURS / 4 * hour:
                         at_first = worker.host.peak_memory if worker.host else 0
                 await _until(started + HOURS * hour, progress, bar, started, hour, stack)
                 stack.partner_center.faults.clear()
@@ -94,7 +94,7 @@ async def run(count: int, hour: float, progress: Progress, kind: str = STORAGE) 
                 "most calls in an hour, down": _most(at for at in calls if at < HOURS),
                 "most calls in an hour, back": _most(at for at in calls if at >= HOURS),
                 "last arrival, hours after it was back": round((latest - back) / hour, 1),
-                "worker's memory at first, MiB": round(at_first / 2**20),
+                "worker's memory after half a day, MiB": round(at_first / 2**20),
                 "worker's peak memory, MiB": round(worker.peak_memory / 2**20),
                 "calls": calls,
                 "arrivals": [(at - started) / hour for at in arrived.values()],

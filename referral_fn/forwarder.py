@@ -277,7 +277,8 @@ class Forwarder:
             if attempt <= len(self._settings.deferral_schedule):
                 await self.enqueue(request, attempt=attempt, delay=outcome.delay)
                 seconds = round(outcome.delay)
-                deferred = {**correlation, "attempt": attempt, "seconds": seconds}
+                age = round((datetime.now(UTC) - request.first_seen).total_seconds())
+                deferred = {**correlation, "attempt": attempt, "seconds": seconds, "age": age}
                 log.warning("referral.deferred", **deferred, reason=outcome.reason, **_flat(outcome.upstream))
                 return
             outcome = Rejected("retries-exhausted", f"{outcome.reason}: {outcome.detail}", upstream=outcome.upstream)

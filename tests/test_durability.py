@@ -62,7 +62,7 @@ def test_the_chaos_run_fails_for_one_referral(what: str) -> None:
     )
     assert not chaos.failed(clean)
     assert chaos.failed(clean | {what: 1})
-    assert chaos.failed(clean | {"given up beside one of them": 9, "that stop workers": 1})
+    assert chaos.failed(clean | {"given up beside one of them": 21, "that stop workers": 1})
 
 
 @pytest.mark.timeout(200)
@@ -70,13 +70,13 @@ async def test_after_two_days_without_partner_center_every_referral_arrives(tmp_
     found = await outage.run(60, 0.4, Progress(disable=True), kind)
     assert (found["arrived"], found["rejected"], found["in the poison queue"]) == (60, 0, 0)
     assert found["most calls in an hour, back"] <= 60
-    assert found["worker's peak memory, MiB"] < found["worker's memory at first, MiB"] + 20
+    assert found["worker's peak memory, MiB"] < found["worker's memory after half a day, MiB"] + 20
     outage.plot(found, tmp_path / "plot.svg")
     assert "calls to Partner Center" in (tmp_path / "plot.svg").read_text()
 
 
 async def test_what_is_in_flight_is_finished_when_the_app_is_told_to_stop(start_app: StartApp) -> None:
-    async with start_app() as app:
+    async with start_app(REFERRALS_RETRY_BUDGET="10") as app:
         queued, called = str(uuid.uuid4()), str(uuid.uuid4())
         center = app.stack.partner_center
         for referral_id in (queued, called):

@@ -1,0 +1,139 @@
+// What somebody must be told of. Each query is a file, and returns a row for each thing to be told.
+param token string
+param location string
+param tags object
+param workspaceId string
+param email string
+param onStorage bool
+param namespaceId string
+
+var queries = [
+  {
+    name: 'rejects'
+    title: 'Referrals were rejected'
+    advice: 'python -m referral_fn replay lists them, and puts them back once the cause is gone.'
+    severity: 2
+    window: 'PT15M'
+    query: loadTextContent('queries/rejects.kql')
+  }
+  {
+    name: 'oldest-request'
+    title: 'A request has been waiting for over an hour'
+    advice: 'Its deferrals say why: look for its referralId.'
+    severity: 2
+    window: 'P2D'
+    query: loadTextContent('queries/oldest-request.kql')
+  }
+  {
+    name: 'credentials'
+    title: 'There is no token, or no consent any more'
+    advice: 'python -m referral_fn doctor says which, and what to do.'
+    severity: 1
+    window: 'PT15M'
+    query: loadTextContent('queries/credentials.kql')
+  }
+  {
+    name: 'failures'
+    title: 'More than half of all tries fail'
+    advice: 'The reasons are in the workbook.'
+    severity: 2
+    window: 'PT30M'
+    query: loadTextContent('queries/failures.kql')
+  }
+  {
+    name: 'throttling'
+    title: 'Partner Center throttles the app'
+    advice: 'Requests wait and are tried again. If it lasts, lower the number of instances.'
+    severity: 3
+    window: 'PT30M'
+    query: loadTextContent('queries/throttling.kql')
+  }
+  {
+    name: 'held'
+    title: 'The app cannot do its work: settings are wrong, or its queues cannot be written to'
+    advice: 'GET /api/health names the settings. Messages are kept meanwhile.'
+    severity: 1
+    window: 'PT15M'
+    query: loadTextContent('queries/held.kql')
+  }
+]
+var storageQueries = [
+  {
+    name: 'poison'
+    title: 'The host has moved a message to the poison queue'
+    advice: 'The app rejects messages before that: this is a bug of the app. The message expires in a week.'
+    severity: 1
+    window: 'PT15M'
+    query: loadTextContent('queries/poison.kql')
+  }
+]
+
+resource group 'Microsoft.Insights/actionGroups@2023-01-01' = {
+  name: 'ag-${token}'
+  location: 'global'
+  tags: tags
+  properties: {
+    groupShortName: 'referrals'
+    enabled: true
+    emailReceivers: empty(email) ? [] : [{ name: 'operators', emailAddress: email, useCommonAlertSchema: true }]
+  }
+}
+
+resource rules 'Microsoft.Insights/scheduledQueryRules@2023-03-15-preview' = [for item in concat(queries, onStorage ? storageQueries : []): {
+  name: 'alert-${item.name}-${token}'
+  location: location
+  tags: tags
+  properties: {
+    displayName: item.title
+    description: item.advice
+    severity: item.severity
+    enabled: true
+    scopes: [workspaceId]
+    evaluationFrequency: 'PT15M'
+    windowSize: item.window
+    criteria: {
+      allOf: [
+        {
+          query: item.query
+          timeAggregation: 'Count'
+          operator: 'GreaterThan'
+          threshold: 0
+          failingPeriods: { numberOfEvaluationPeriods: 1, minFailingPeriodsToAlert: 1 }
+        }
+      ]
+    }
+    actions: { actionGroups: [group.id] }
+    autoMitigate: true
+    skipQueryValidation: true
+  }
+}]
+
+// Service Bus counts its dead letters itself
+resource deadLetters 'Microsoft.Insights/metricAlerts@2018-03-01' = if (!onStorage) {
+  name: 'alert-dead-letters-${token}'
+  location: 'global'
+  tags: tags
+  properties: {
+    description: 'The broker has given up a message. The app rejects messages before that: this is a bug of the app.'
+    severity: 1
+    enabled: true
+    scopes: [namespaceId]
+    evaluationFrequency: 'PT15M'
+    windowSize: 'PT15M'
+    criteria: {
+      'odata.type': 'Microsoft.Azure.Monitor.SingleResourceMultipleMetricCriteria'
+      allOf: [
+        {
+          criterionType: 'StaticThresholdCriterion'
+          name: 'dead letters'
+          metricName: 'DeadletteredMessages'
+          dimensions: [{ name: 'EntityName', operator: 'Include', values: ['referral-requests'] }]
+          timeAggregation: 'Maximum'
+          operator: 'GreaterThan'
+          threshold: 0
+        }
+      ]
+    }
+    actions: [{ actionGroupId: group.id }]
+  }
+}

@@ -1,0 +1,154 @@
+// The three queues, in a storage account of their own, and the host's poison queue.
+param token string
+param location string
+param tags object
+param principalId string
+param workspaceId string
+param isPrivate bool
+param endpointSubnetId string
+param networkId string
+
+resource account 'Microsoft.Storage/storageAccounts@2023-05-01' = {
+  name: 'stref${token}'
+  location: location
+  tags: tags
+  kind: 'StorageV2'
+  sku: { name: 'Standard_ZRS' }
+  properties: {
+    allowSharedKeyAccess: false
+    allowBlobPublicAccess: false
+    minimumTlsVersion: 'TLS1_2'
+    supportsHttpsTrafficOnly: true
+    defaultToOAuthAuthentication: true
+    publicNetworkAccess: isPrivate ? 'Disabled' : 'Enabled'
+  }
+}
+
+resource service 'Microsoft.Storage/storageAccounts/queueServices@2023-05-01' = {
+  parent: account
+  name: 'default'
+}
+
+resource requests 'Microsoft.Storage/storageAccounts/queueServices/queues@2023-05-01' = {
+  parent: service
+  name: 'referral-requests'
+}
+
+resource poison 'Microsoft.Storage/storageAccounts/queueServices/queues@2023-05-01' = {
+  parent: service
+  name: '${requests.name}-poison'
+}
+
+resource events 'Microsoft.Storage/storageAccounts/queueServices/queues@2023-05-01' = {
+  parent: service
+  name: 'referral-events'
+}
+
+resource rejects 'Microsoft.Storage/storageAccounts/queueServices/queues@2023-05-01' = {
+  parent: service
+  name: 'referral-rejects'
+}
+
+// Storage Queue Data Message Sender: the app puts requests that it defers, or was asked for by webhook or over HTTP
+resource sendsRequests 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  name: guid(requests.id, principalId, 'c6a89b2d-59bc-44d0-9896-0f6e12d7b80a')
+  scope: requests
+  properties: {
+    principalId: principalId
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', 'c6a89b2d-59bc-44d0-9896-0f6e12d7b80a')
+  }
+}
+
+// Storage Queue Data Message Processor: the trigger takes requests, and removes them once they are done with
+resource takesRequests 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  name: guid(requests.id, principalId, '8a0f0c08-91a1-4084-bc3d-661d67233fed')
+  scope: requests
+  properties: {
+    principalId: principalId
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', '8a0f0c08-91a1-4084-bc3d-661d67233fed')
+  }
+}
+
+// Storage Queue Data Reader: the trigger and the scale controller look how many requests are waiting
+resource countsRequests 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  name: guid(requests.id, principalId, '19e7f393-937e-4f77-808e-94535e297925')
+  scope: requests
+  properties: {
+    principalId: principalId
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', '19e7f393-937e-4f77-808e-94535e297925')
+  }
+}
+
+// Storage Queue Data Message Sender: the host moves a message there that stopped it too often
+resource sendsPoison 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  name: guid(poison.id, principalId, 'c6a89b2d-59bc-44d0-9896-0f6e12d7b80a')
+  scope: poison
+  properties: {
+    principalId: principalId
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', 'c6a89b2d-59bc-44d0-9896-0f6e12d7b80a')
+  }
+}
+
+// Storage Queue Data Message Sender: the app puts events
+resource sendsEvents 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  name: guid(events.id, principalId, 'c6a89b2d-59bc-44d0-9896-0f6e12d7b80a')
+  scope: events
+  properties: {
+    principalId: principalId
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', 'c6a89b2d-59bc-44d0-9896-0f6e12d7b80a')
+  }
+}
+
+// Storage Queue Data Message Sender: the app puts rejects
+resource sendsRejects 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  name: guid(rejects.id, principalId, 'c6a89b2d-59bc-44d0-9896-0f6e12d7b80a')
+  scope: rejects
+  properties: {
+    principalId: principalId
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', 'c6a89b2d-59bc-44d0-9896-0f6e12d7b80a')
+  }
+}
+
+// The alert about the poison queue reads StorageQueueLogs
+resource diagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
+  name: 'audit'
+  scope: service
+  properties: {
+    workspaceId: workspaceId
+    logs: [
+      { category: 'StorageWrite', enabled: true }
+      { category: 'StorageDelete', enabled: true }
+    ]
+  }
+}
+
+module endpoint 'private-endpoint.bicep' = if (isPrivate) {
+  name: 'storage-queues-endpoint'
+  params: {
+    name: '${account.name}-queue'
+    location: location
+    tags: tags
+    serviceId: account.id
+    groupId: 'queue'
+    zoneName: 'privatelink.queue.${environment().suffixes.storage}'
+    subnetId: endpointSubnetId
+    networkId: networkId
+  }
+}
+
+var base = account.properties.primaryEndpoints.queue
+
+output queues object = {
+  eventsUrl: '${base}${events.name}'
+  rejectsUrl: '${base}${rejects.name}'
+  requestsUrl: '${base}${requests.name}'
+  requestsName: requests.name
+  serviceUri: base
+  namespace: ''
+}
