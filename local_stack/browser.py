@@ -82,7 +82,7 @@ def main() -> None:
     """Take it from the command line."""
     parser = argparse.ArgumentParser(prog="python -m local_stack.browser", description=__doc__)
     parser.add_argument("--to", type=Path, default=PICTURE)
-    parser.add_argument("--size", type=int, nargs=2, default=(1280, 860), metavar=("WIDTH", "HEIGHT"))
+    parser.add_argument("--size", type=int, nargs=2, default=(1280, 1050), metavar=("WIDTH", "HEIGHT"))
     parser.add_argument("--dark", action="store_true")
     options = parser.parse_args()
     asyncio.run(take_picture(options.to, *options.size, dark=options.dark))

@@ -2,7 +2,7 @@
 
 const byId = (id) => document.getElementById(id);
 const SHOWN = 100;
-const ASKED = "asked Partner Center";
+const ASKED = "fetching";
 
 /* What the stack has told, by referral ID, or by message ID where a message names no referral. */
 const names = new Map();
@@ -148,9 +148,9 @@ function answered(row, how, seconds) {
   const told = /^caller told/.test(row.steps.at(-1) ?? "") ? row.steps.pop() : "";
   if (row.steps.at(-1) === ASKED) row.steps.pop();
   const took = seconds === undefined ? "" : ` in ${seconds < 1 ? `${Math.round(seconds * 1000)} ms` : `${seconds.toFixed(1)} s`}`;
-  const [, before, times] = /^Partner Center: (.+?)(?: ×(\d+)| in .*)?$/.exec(row.steps.at(-1) ?? "") ?? [];
-  if (before === how) row.steps[row.steps.length - 1] = `Partner Center: ${how} ×${Number(times ?? 1) + 1}`;
-  else row.steps.push(`Partner Center: ${how}${took}`);
+  const [, before, times] = /^fetch: (.+?)(?: ×(\d+)| in .*)?$/.exec(row.steps.at(-1) ?? "") ?? [];
+  if (before === how) row.steps[row.steps.length - 1] = `fetch: ${how} ×${Number(times ?? 1) + 1}`;
+  else row.steps.push(`fetch: ${how}${took}`);
   if (told) row.steps.push(told);
 }
 
