@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help run test chaos outage check bench schemas lock clean setup
+.PHONY: help run test chaos outage check bench schemas screenshot lock clean setup
 
 help: ## list what there is
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ bench: setup ## print what the code costs, beside its floor
 
 schemas: setup ## write the JSON Schemas anew
 	@$(BIN)/python -m schemas.generate
+
+screenshot: setup ## take docs/page.png, a picture of the local stack's page; needs Chromium
+	@$(BIN)/python -m local_stack.browser
 
 lock: setup ## pin the newest versions that pyproject.toml allows
 	@$(BIN)/uv pip compile -q -U --universal --python-version 3.11 --no-annotate --custom-compile-command "make lock" \

@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import base64
-import contextlib
 import signal
 import sys
 import time
@@ -14,9 +13,9 @@ from rich.console import Console
 from rich.json import JSON
 
 from local_stack.azurite import AzuriteError
+from local_stack.page import SETTINGS, Page, opened
 from local_stack.referrals import REFERRALS, SEED
-from local_stack.serving import is_free
-from local_stack.stack import SERVICE_BUS, STORAGE, AnyQueue, Host, HostError, Queues, Stack, running
+from local_stack.stack import SERVICE_BUS, STORAGE, AnyQueue, HostError, Queues, Stack, running
 
 APP_PORT = 7071
 AZURITE_PORT = 10001
@@ -34,18 +33,16 @@ async def run(*, once: bool, auth: str, kind: str) -> None:
         stack = await stack_running.__aenter__()
     try:
         queues = await stack.queues(inbound=kind, outbound=kind)
-        port = APP_PORT if is_free(APP_PORT) else 0
-        environment = stack.environment(queues, REFERRALS_AUTH=auth)
         if auth == "app-user":
             stack.partner_center.wants_user = True
-            await _show_consent(stack, environment)
-        async with stack.host(environment, port) as host:
-            _show_places(stack, host, queues)
-            await _show_both_ways(host, queues)
-            await _show_webhook(stack, host, queues)
+            await _show_consent(stack, stack.environment(queues, REFERRALS_AUTH=auth))
+        async with opened(stack, queues, APP_PORT, REFERRALS_AUTH=auth) as page:
+            _show_places(stack, page, queues)
+            await _show_both_ways(page, queues)
+            await _show_webhook(stack, page, queues)
             if not once:
-                _show_what_to_try(stack, host)
-                await _watch(queues)
+                _show_what_to_try(stack, page)
+                await _watch(page)
     finally:
         await stack_running.__aexit__(None, None, None)
 
@@ -62,7 +59,7 @@ def _end_in_order() -> None:
         asyncio.get_running_loop().add_signal_handler(number, end)
 
 
-def _show_places(stack: Stack, host: Host, queues: Queues) -> None:
+def _show_places(stack: Stack, page: Page, queues: Queues) -> None:
     names = ", ".join(queue.name for queue in (queues.requests, queues.events, queues.rejects))
     azurite, bus = stack.azurite.account_url, stack.service_bus.url
     where_queues = (bus, f"stand-in for Service Bus: {names}")
@@ -70,7 +67,8 @@ def _show_places(stack: Stack, host: Host, queues: Queues) -> None:
         where_queues = (azurite + _taken(azurite, AZURITE_PORT), f"Azurite: {names}")
     console.print("[bold]Running on this machine[/]")
     for what, where, how in (
-        ("the app", host.url + _taken(host.url, APP_PORT), "function_app.py in a small Functions host"),
+        ("the page", page.url + _taken(page.url, APP_PORT), "referrals as they go through; faults to try"),
+        ("the app", f"{page.url}/api", "function_app.py in a small Functions host"),
         ("queues", *where_queues),
         ("Partner Center", stack.partner_center_url, f"stand-in with {len(REFERRALS)} referrals"),
         ("identity endpoint", stack.identity_url, "stand-in for App Service's"),
@@ -78,14 +76,15 @@ def _show_places(stack: Stack, host: Host, queues: Queues) -> None:
         ("Key Vault", stack.vault_url, "stand-in"),
     ):
         console.print(f"  {what:<18} {where:<41} {how}")
-    console.print()
+    schedule = SETTINGS["REFERRALS_DEFERRAL_SCHEDULE"]
+    console.print(f"So that a person sees them, deferrals last {schedule} seconds here, and quick attempts 2.\n")
 
 
 def _taken(url: str, usual: int) -> str:
     return "" if f":{usual}" in url else f" (port {usual} is taken)"
 
 
-async def _show_both_ways(host: Host, queues: Queues) -> None:
+async def _show_both_ways(page: Page, queues: Queues) -> None:
     """Forward the seed's referral by HTTP and by queue, and compare the events that come out.
 
     Raises:
@@ -93,18 +92,18 @@ async def _show_both_ways(host: Host, queues: Queues) -> None:
     """
     referral_id = SEED["id"]
     started = time.perf_counter()
-    async with aiohttp.ClientSession() as session, session.post(f"{host.url}/api/referrals/{referral_id}") as answer:
+    async with aiohttp.ClientSession() as session, session.post(f"{page.url}/api/referrals/{referral_id}") as answer:
         await answer.read()
     took = time.perf_counter() - started
     console.print(f"[bold]by HTTP[/]   POST /api/referrals/{referral_id}")
     console.print(f"          {answer.status} {answer.reason} in {took * 1000:.0f} ms, token and connections included")
-    first = await _next_event(host, queues.events)
+    first = await _next_event(page)
     console.print(f"          event [green]{first['id']}[/] came out of {queues.events.name}\n")
 
     console.print(f"[bold]by queue[/]  {referral_id} on {queues.requests.name}")
     started = time.perf_counter()
     await queues.requests.send(base64.b64encode(referral_id.encode()).decode())
-    second = await _next_event(host, queues.events)
+    second = await _next_event(page)
     took = time.perf_counter() - started
     console.print(f"          event [green]{second['id']}[/] came out of {queues.events.name} {took:.1f} s later\n")
 
@@ -127,13 +126,13 @@ async def _show_consent(stack: Stack, environment: dict[str, str]) -> None:
         raise HostError("Without a consent there is no token for Partner Center.")
 
 
-async def _show_webhook(stack: Stack, host: Host, queues: Queues) -> None:
+async def _show_webhook(stack: Stack, page: Page, queues: Queues) -> None:
     """Register the webhook from the command line, change a referral, and show the event that follows.
 
     Raises:
         HostError: the registration failed, or no event came.
     """
-    url = f"{host.url}/api/webhooks/partner-center"
+    url = f"{page.url}/api/webhooks/partner-center"
     console.print(f"[bold]by webhook[/]  python -m referral_fn webhook register --url {url}")
     command = ("webhook", "register", "--url", url, "--api", stack.partner_center_url)
     status, said = await stack.run_command(stack.environment(queues), *command)
@@ -142,31 +141,29 @@ async def _show_webhook(stack: Stack, host: Host, queues: Queues) -> None:
     changed = REFERRALS[3]
     attempts = await stack.webhooks.change(changed["id"], status="Closed", substatus="Won", eTag='"changed"')
     console.print(f"            Partner Center changes {changed['id']}, and notifies: {attempts[-1]['responseCode']}")
-    event = await _next_event(host, queues.events)
+    event = await _next_event(page)
     console.print(f"            event [green]{event['id']}[/] came out, caused by {event['cause']}\n")
 
 
-async def _next_event(host: Host, queue: AnyQueue) -> dict[str, Any]:
-    """Take the next event out of a queue.
+async def _next_event(page: Page) -> dict[str, Any]:
+    """The next event that comes out of its queue.
 
     Raises:
         HostError: none came.
     """
-    deadline = time.monotonic() + _PATIENCE
-    while time.monotonic() < deadline:
-        found: dict[str, Any] | None = await queue.take()
-        if found:
-            return found
-        await asyncio.sleep(0.1)
-    raise HostError(f"No event came within {_PATIENCE} seconds. The app said:\n{host.log[-2000:]}")
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            return (await page.outcomes.get())[1]
+    except TimeoutError:
+        raise HostError(f"No event came within {_PATIENCE} seconds. The app said:\n{page.host.log[-2000:]}") from None
 
 
-def _show_what_to_try(stack: Stack, host: Host) -> None:
+def _show_what_to_try(stack: Stack, page: Page) -> None:
     another = REFERRALS[1]["id"]
-    console.print("Try, from another terminal:")
-    console.print(f"  curl -X POST {host.url}/api/referrals/{another}")
-    console.print(f'  curl -X POST {host.url}/api/referrals -d \'{{"referralIds": ["{another}", "no ID"]}}\'')
-    console.print(f"  curl {host.url}/api/health")
+    console.print(f"Open [bold]{page.url}/[/] in a browser, or try, from another terminal:")
+    console.print(f"  curl -X POST {page.url}/api/referrals/{another}")
+    console.print(f'  curl -X POST {page.url}/api/referrals -d \'{{"referralIds": ["{another}", "no ID"]}}\'')
+    console.print(f"  curl {page.url}/api/health")
     console.print("Change a referral in Partner Center, which notifies the webhook:")
     console.print(f'  curl -k -X PATCH {stack.partner_center_url}/_referrals/{another} -d \'{{"status": "Active"}}\'')
     console.print("Make Partner Center throttle, and lift that again (events arrive late, none is lost):")
@@ -174,18 +171,20 @@ def _show_what_to_try(stack: Stack, host: Host) -> None:
     console.print(f"  curl -k -X DELETE {stack.partner_center_url}/_faults")
 
 
-async def _watch(queues: Queues) -> None:
+async def _watch(page: Page) -> None:
     """Show each further outcome until somebody presses Ctrl-C."""
     console.print("Ctrl-C ends it. What comes out of the queues:\n")
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    while not stop.is_set():
-        for queue in (queues.events, queues.rejects):
-            if found := await queue.take():
-                _show(queue, found)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), 0.3)
+    showing = asyncio.create_task(_show_outcomes(page))
+    await stop.wait()
+    showing.cancel()
+
+
+async def _show_outcomes(page: Page) -> None:
+    while True:
+        _show(*await page.outcomes.get())
 
 
 def _show(queue: AnyQueue, event: dict[str, Any]) -> None:

@@ -27,7 +27,7 @@ class FlakyQueues:
     async def _pass_on(self, request: web.Request) -> web.StreamResponse:
         if random.random() < self.refused:
             return web.Response(status=HTTPStatus.SERVICE_UNAVAILABLE, headers={"x-ms-error-code": "ServerBusy"})
-        headers = _without_own(request.headers)
+        headers = without_own(request.headers)
         url = self._service + str(request.rel_url)
         try:
             async with self._session.request(request.method, url, data=await request.read(), headers=headers) as answer:
@@ -36,7 +36,7 @@ class FlakyQueues:
             return self._broken(request)
         if random.random() < self.lost:
             return self._broken(request)
-        return web.Response(status=answer.status, body=body, headers=_without_own(answer.headers))
+        return web.Response(status=answer.status, body=body, headers=without_own(answer.headers))
 
     @staticmethod
     def _broken(request: web.Request) -> web.Response:
@@ -45,5 +45,6 @@ class FlakyQueues:
         return web.Response()
 
 
-def _without_own(headers: CIMultiDictProxy[str]) -> CIMultiDict[str]:
+def without_own(headers: CIMultiDictProxy[str]) -> CIMultiDict[str]:
+    """The headers that are not of one connection only."""
     return CIMultiDict((name, value) for name, value in headers.items() if name.lower() not in _OWN)

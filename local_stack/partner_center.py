@@ -75,6 +75,8 @@ class PartnerCenter:
         """Whether a token must be that of an app with a user, as today's API demands."""
         self.killing: Callable[[], None] = lambda: None
         """What a fault of the kind `kill` does: it ends the worker that asks."""
+        self.asked: Callable[[Call], None] = lambda _: None
+        """Called with each request as it comes."""
         self.followed = 0
         """How often a redirect of ours was followed."""
         self.app = web.Application(middlewares=[_enveloped])
@@ -119,6 +121,7 @@ class PartnerCenter:
             time.monotonic(),
         )
         self.calls.append(call)
+        self.asked(call)
         if correlation in self._seen:
             raise _Refused(HTTPStatus.BAD_REQUEST)
         self._seen.add(correlation)

@@ -64,6 +64,8 @@ class Entity:
     max_message: int = 256 * 1024
     capacity: int = 1024**3
     """Bytes that all its messages may have together."""
+    refuses: bool = False
+    """Whether it takes no messages, as when its namespace is in trouble."""
     messages: list[Stored] = field(default_factory=list)
     dead_letters: list[Stored] = field(default_factory=list)
     seen: dict[str, float] = field(default_factory=dict)
@@ -130,6 +132,8 @@ class ServiceBus:
 
     async def _send(self, request: web.Request) -> web.Response:
         entity = self._entity(request)
+        if entity.refuses:
+            raise _refused(web.HTTPServiceUnavailable, "The service is unable to process the request")
         broker, properties = _broker_properties(request), _custom_properties(request)
         body = await request.read()
         if not request.headers.get("Content-Type"):

@@ -137,7 +137,8 @@ def test_parameters_have_the_codes_own_defaults() -> None:
 def test_every_role_is_the_one_its_comment_names_and_says_what_it_is_for(path: Path) -> None:
     source = text(path)
     found = re.findall(
-        r"(?ms)^// ([A-Z][\w ]+): ([^\n]+)\n(?:// [^\n]*\n)?resource \w+ 'Microsoft.Authorization/roleAssignments@.*?^}",
+        r"(?ms)^// ([A-Z][\w ]+): ([^\n]+)\n(?:// [^\n]*\n)?"
+        r"resource \w+ 'Microsoft.Authorization/roleAssignments@.*?^}",
         source,
     )
     whole = re.findall(r"(?ms)^resource \w+ 'Microsoft.Authorization/roleAssignments@.*?^}", source)
