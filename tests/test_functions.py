@@ -14,7 +14,7 @@ from cloudevents.core.bindings.http import HTTPMessage, from_structured_event
 from local_stack.partner_center import Fault
 from local_stack.referrals import REFERRALS
 from referral_fn.event import CONTENT_TYPE, REFERRAL_TYPE, REJECT_TYPE
-from schemas.generate import schema_of
+from schemas.events import schema_of
 from tests.conftest import App, StartApp, eventually_empty, eventually_holds, until
 from tests.documents import SEED_ID, seed
 from tests.test_contacts import PERSONAL, gossip
@@ -37,6 +37,7 @@ async def test_the_app_has_these_functions_and_bindings() -> None:
         "request_referrals": "httpTrigger",
         "partner_center_webhook": "httpTrigger",
         "health": "httpTrigger",
+        "openapi": "httpTrigger",
         "forward_queued_referral": "queueTrigger",
     }
     assert (found["forward_referral"]["route"], found["request_referrals"]["route"]) == (
@@ -47,7 +48,7 @@ async def test_the_app_has_these_functions_and_bindings() -> None:
     assert (queue["queueName"], queue["connection"]) == ("%REFERRAL_REQUESTS_QUEUE%", "ReferralRequests")
     levels = {name: str(binding.get("authLevel")) for name, binding in found.items() if "authLevel" in binding}
     anonymous = [name for name, level in levels.items() if level.endswith("ANONYMOUS")]
-    assert anonymous == ["partner_center_webhook", "health"]
+    assert anonymous == ["partner_center_webhook", "health", "openapi"]
 
 
 async def test_every_referral_of_the_stand_in_is_forwarded_by_http(app: App) -> None:
