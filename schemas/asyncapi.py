@@ -44,7 +44,8 @@ def document() -> dict[str, Any]:
             "serviceBus": {
                 "host": "{namespace}.servicebus.windows.net",
                 "protocol": "amqps",
-                "description": "Service Bus. A message is its body, as it is, with properties.",
+                "description": "Service Bus. A message is its body, as it is, with properties. Events and rejects may "
+                "go to topics.",
                 "variables": {"namespace": {"description": "The namespace's name."}},
             },
         },
@@ -152,8 +153,8 @@ def _outgoing() -> dict[str, Any]:
         messages[f"{kind.lower()}OnServiceBus"] = {
             **message,
             "summary": f"A {kind.lower()} on Service Bus.",
-            "description": "The body is the event. Headers are the message's own properties under their AMQP names in "
-            "Microsoft's client libraries, and, under `applicationProperties`, those to filter by.",
+            "description": "The body is the event. Headers are the broker's properties, by their names in the REST "
+            "interface, and, under `applicationProperties`, those to filter by.",
             "headers": _headers(event_type),
             "correlationId": {"location": "$message.header#/CorrelationId", "description": "The referral's ID."},
             "examples": [{"name": "event", "summary": "As sent.", "headers": _sent(event_type), "payload": example}],
@@ -177,7 +178,10 @@ def _headers(event_type: str) -> dict[str, Any]:
                 "type": "object",
                 "description": "Those that the event has.",
                 "properties": {
-                    name: {"type": "string", "description": f"The event's `{name}`, of its data or its attributes."}
+                    name: {
+                        "type": "string",
+                        "description": f"The event's `{name if name == 'cause' else 'data.' + name}`.",
+                    }
                     for name in filters
                 },
                 "additionalProperties": False,

@@ -37,6 +37,13 @@ class App:
     session: aiohttp.ClientSession
     environment: dict[str, str]
 
+    async def get(self, path: str) -> tuple[aiohttp.ClientResponse, Json]:
+        """GET, and read the answer as JSON."""
+        async with self.session.get(f"{self.host.url}/api/{path}") as answer:
+            said = await answer.json(content_type=None)
+            check_answer("get", f"/{path}", answer.status, answer.content_type, said)
+            return answer, said
+
     async def post(self, path: str, body: Any = None, **headers: str) -> tuple[aiohttp.ClientResponse, Json]:
         """POST, and read the answer as JSON."""
         data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()

@@ -17,7 +17,7 @@ from local_stack.webhooks import CERTIFICATE_PATH
 from referral_fn import problems
 from schemas import generate
 from tests.conftest import App, eventually_holds
-from tests.contract import ASYNCAPI, CONTRACTS, OPENAPI, ROOT, check_answer, run, validator
+from tests.contract import ASYNCAPI, CONTRACTS, OPENAPI, ROOT, run, validator
 from tests.documents import SEED_ID
 
 BOTH_KINDS = True
@@ -158,11 +158,8 @@ def test_every_problem_type_has_its_section() -> None:
 
 
 async def test_the_app_serves_its_description_to_anyone(app: App) -> None:
-    async with app.session.get(f"{app.host.url}/api/openapi.json") as answer:
-        assert (answer.status, answer.content_type) == (200, "application/json")
-        served = await answer.json()
-    check_answer("get", "/openapi.json", answer.status, answer.content_type, served)
-    assert served == OPENAPI
+    answer, served = await app.get("openapi.json")
+    assert (answer.status, served) == (200, OPENAPI)
 
 
 @pytest.mark.storage_only

@@ -213,16 +213,15 @@ async def test_every_call_is_logged_with_both_sides_ids(app: App) -> None:
 
 
 async def test_health_is_fine_when_the_settings_are(app: App) -> None:
-    async with app.session.get(f"{app.host.url}/api/health") as answer:
-        assert (answer.status, await answer.json()) == (200, {"status": "ok"})
+    answer, said = await app.get("health")
+    assert (answer.status, said) == (200, {"status": "ok"})
 
 
 async def test_wrong_settings_are_all_named_and_no_function_goes_missing(start_app: StartApp) -> None:
     wrong = {"EVENTS_URL": "", "REJECTS_URL": "queue hush-hush", "REFERRAL_CONTACTS": "hush-hush"}
     async with start_app(**wrong) as app:
-        async with app.session.get(f"{app.host.url}/api/health") as answer:
-            problem = await answer.json()
-            assert (answer.status, answer.content_type) == (503, "application/problem+json")
+        answer, problem = await app.get("health")
+        assert (answer.status, answer.content_type) == (503, "application/problem+json")
         assert [setting["name"] for setting in problem["settings"]] == [
             "EVENTS_URL",
             "REFERRAL_CONTACTS",
@@ -268,8 +267,8 @@ async def test_without_a_requests_queue_there_is_nowhere_to_put_messages_back(st
 async def test_without_its_queue_s_name_the_trigger_is_in_error_and_health_says_why(start_app: StartApp) -> None:
     async with start_app(REFERRAL_REQUESTS_QUEUE="") as app:
         await app.host.says("The 'forward_queued_referral' function is in error")
-        async with app.session.get(f"{app.host.url}/api/health") as answer:
-            assert [setting["name"] for setting in (await answer.json())["settings"]] == ["REFERRAL_REQUESTS_QUEUE"]
+        _, problem = await app.get("health")
+        assert [setting["name"] for setting in problem["settings"]] == ["REFERRAL_REQUESTS_QUEUE"]
 
 
 async def test_the_host_stops_in_order_and_lets_work_in_flight_finish(start_app: StartApp) -> None:
