@@ -193,14 +193,13 @@ def _headers(event_type: str) -> dict[str, Any]:
 
 def _sent(event_type: str) -> dict[str, Any]:
     made = _REFERRAL if event_type == event.REFERRAL_TYPE else _REJECT
-    said = {**made["data"], **{name: made[name] for name in ("cause",) if name in made}}
     return {
         "MessageId": made["id"],
         "SessionId": made.get("partitionkey", made["subject"]),
         "CorrelationId": made["subject"],
         "Label": event_type,
         "ContentType": event.CONTENT_TYPE,
-        "applicationProperties": {name: said[name] for name in _FILTERS[event_type] if name in said},
+        "applicationProperties": {name: made["data"][name] for name in _FILTERS[event_type] if name in made["data"]},
     }
 
 
