@@ -10,6 +10,7 @@ run: setup ## run the app on this machine and send a referral through it; ONCE=1
 	@$(BIN)/python -m local_stack $(if $(ONCE),--once) $(if $(AUTH),--auth $(AUTH)) $(if $(QUEUE),--queue $(QUEUE))
 
 test: setup ## run the whole test suite; ARGS="-k name" runs a part
+	@$(PYTHON) local_stack/bootstrap.py --tests
 	@$(BIN)/python -m pytest $(ARGS)
 
 chaos: setup ## lose nothing, tried: N=100000 referrals amid faults, kills and restarts; QUEUE=servicebus
@@ -24,7 +25,7 @@ check: setup ## lint, check the formatting, check the types
 bench: setup ## print what the code costs, beside its floor
 	@$(BIN)/python -m benchmarks
 
-schemas: setup ## write the JSON Schemas anew
+schemas: setup ## write the JSON Schemas, OpenAPI and AsyncAPI anew
 	@$(BIN)/python -m schemas.generate
 
 screenshot: setup ## take docs/page.png, a picture of the local stack's page; needs Chromium

@@ -54,6 +54,13 @@ async def health(req: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001 - 
     return _response(api.health(os.environ, _opened))
 
 
+@app.function_name("openapi")
+@app.route("openapi.json", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
+async def openapi(req: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001 - what a trigger is called with
+    """Describe this API."""
+    return _response(api.description())
+
+
 _requests: dict[str, Any] = {"queue_name": "%REFERRAL_REQUESTS_QUEUE%", "connection": "ReferralRequests"}
 
 if on_service_bus(os.environ):

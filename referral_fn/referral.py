@@ -35,8 +35,10 @@ _RULES = {
 class Finding(TypedDict):
     """A field, and the rule it breaks. Never its value, which may be personal."""
 
-    path: Annotated[str, Field(description="JSON Pointer (RFC 6901) to the field; empty: the whole.")]
-    rule: str
+    path: Annotated[str, Field(examples=["/customer/contacts/0/email"])]
+    """JSON Pointer (RFC 6901) to the field; empty: the whole."""
+    rule: Annotated[str, Field(examples=["is not an email address"])]
+    """What the field should be, or is."""
 
 
 class InvalidReferralError(ValueError):

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import settings
 
 from local_stack.stack import SERVICE_BUS, STORAGE, AnyQueue, Countable, Host, Queues, Stack, running
+from tests.contract import check_answer
 
 settings.register_profile("suite", deadline=None)
 settings.load_profile("suite")
@@ -36,6 +37,13 @@ class App:
     session: aiohttp.ClientSession
     environment: dict[str, str]
 
+    async def get(self, path: str) -> tuple[aiohttp.ClientResponse, Json]:
+        """GET, and read the answer as JSON."""
+        async with self.session.get(f"{self.host.url}/api/{path}") as answer:
+            said = await answer.json(content_type=None)
+            check_answer("get", f"/{path}", answer.status, answer.content_type, said)
+            return answer, said
+
     async def post(self, path: str, body: Any = None, **headers: str) -> tuple[aiohttp.ClientResponse, Json]:
         """POST, and read the answer as JSON."""
         data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
@@ -43,7 +51,9 @@ class App:
         async with self.session.post(f"{self.host.url}/api/{path}", data=data, headers=named) as answer:
             text = await answer.read()
             assert not self.stack.leaked(text.decode()), "a token is in an answer"
-            return answer, json.loads(text) if text else None
+            said = json.loads(text) if text else None
+            check_answer("post", f"/{path}", answer.status, answer.content_type, said)
+            return answer, said
 
     async def forward(self, referral_id: str, **headers: str) -> tuple[aiohttp.ClientResponse, Json]:
         """Ask for a referral over HTTP."""

@@ -130,8 +130,8 @@ async def status_of(app: App) -> int:
 
 
 async def health_of(app: App) -> tuple[int, str | None]:
-    async with app.session.get(f"{app.host.url}/api/health") as answer:
-        return answer.status, (await answer.json()).get("type")
+    answer, said = await app.get("health")
+    return answer.status, said.get("type")
 
 
 async def consent(app: App, **changes: str) -> tuple[int, str]:

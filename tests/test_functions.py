@@ -14,7 +14,7 @@ from cloudevents.core.bindings.http import HTTPMessage, from_structured_event
 from local_stack.partner_center import Fault
 from local_stack.referrals import REFERRALS
 from referral_fn.event import CONTENT_TYPE, REFERRAL_TYPE, REJECT_TYPE
-from schemas.generate import schema_of
+from schemas.events import schema_of
 from tests.conftest import App, StartApp, eventually_empty, eventually_holds, until
 from tests.documents import SEED_ID, seed
 from tests.test_contacts import PERSONAL, gossip
@@ -37,6 +37,7 @@ async def test_the_app_has_these_functions_and_bindings() -> None:
         "request_referrals": "httpTrigger",
         "partner_center_webhook": "httpTrigger",
         "health": "httpTrigger",
+        "openapi": "httpTrigger",
         "forward_queued_referral": "queueTrigger",
     }
     assert (found["forward_referral"]["route"], found["request_referrals"]["route"]) == (
@@ -47,7 +48,7 @@ async def test_the_app_has_these_functions_and_bindings() -> None:
     assert (queue["queueName"], queue["connection"]) == ("%REFERRAL_REQUESTS_QUEUE%", "ReferralRequests")
     levels = {name: str(binding.get("authLevel")) for name, binding in found.items() if "authLevel" in binding}
     anonymous = [name for name, level in levels.items() if level.endswith("ANONYMOUS")]
-    assert anonymous == ["partner_center_webhook", "health"]
+    assert anonymous == ["partner_center_webhook", "health", "openapi"]
 
 
 async def test_every_referral_of_the_stand_in_is_forwarded_by_http(app: App) -> None:
@@ -212,16 +213,15 @@ async def test_every_call_is_logged_with_both_sides_ids(app: App) -> None:
 
 
 async def test_health_is_fine_when_the_settings_are(app: App) -> None:
-    async with app.session.get(f"{app.host.url}/api/health") as answer:
-        assert (answer.status, await answer.json()) == (200, {"status": "ok"})
+    answer, said = await app.get("health")
+    assert (answer.status, said) == (200, {"status": "ok"})
 
 
 async def test_wrong_settings_are_all_named_and_no_function_goes_missing(start_app: StartApp) -> None:
     wrong = {"EVENTS_URL": "", "REJECTS_URL": "queue hush-hush", "REFERRAL_CONTACTS": "hush-hush"}
     async with start_app(**wrong) as app:
-        async with app.session.get(f"{app.host.url}/api/health") as answer:
-            problem = await answer.json()
-            assert (answer.status, answer.content_type) == (503, "application/problem+json")
+        answer, problem = await app.get("health")
+        assert (answer.status, answer.content_type) == (503, "application/problem+json")
         assert [setting["name"] for setting in problem["settings"]] == [
             "EVENTS_URL",
             "REFERRAL_CONTACTS",
@@ -267,8 +267,8 @@ async def test_without_a_requests_queue_there_is_nowhere_to_put_messages_back(st
 async def test_without_its_queue_s_name_the_trigger_is_in_error_and_health_says_why(start_app: StartApp) -> None:
     async with start_app(REFERRAL_REQUESTS_QUEUE="") as app:
         await app.host.says("The 'forward_queued_referral' function is in error")
-        async with app.session.get(f"{app.host.url}/api/health") as answer:
-            assert [setting["name"] for setting in (await answer.json())["settings"]] == ["REFERRAL_REQUESTS_QUEUE"]
+        _, problem = await app.get("health")
+        assert [setting["name"] for setting in problem["settings"]] == ["REFERRAL_REQUESTS_QUEUE"]
 
 
 async def test_the_host_stops_in_order_and_lets_work_in_flight_finish(start_app: StartApp) -> None:

@@ -21,6 +21,7 @@ from local_stack.webhooks import notification
 from referral_fn import api
 from referral_fn.forwarder import Forwarder
 from referral_fn.settings import read_settings
+from tests.contract import check_answer
 from tests.documents import SEED_ID
 
 HOST = "3psostorageacct.blob.core.windows.net"
@@ -76,7 +77,10 @@ class Attacked:
 
     async def post(self, headers: dict[str, str], body: bytes = BODY) -> api.Answer:
         named = {name.lower(): value for name, value in headers.items()}
-        return await api.webhook(lambda: self.forwarder, named, body)
+        answer = await api.webhook(lambda: self.forwarder, named, body)
+        said = json.loads(answer.body) if answer.body else None
+        check_answer("post", "/webhooks/partner-center", answer.status, answer.content_type, said)
+        return answer
 
     def headers(self, identity: Identity | None = None, body: bytes = BODY, **changes: str) -> dict[str, str]:
         """The headers of a correct notification of this identity's, with changes."""

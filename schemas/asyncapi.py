@@ -1,0 +1,247 @@
+"""The three queues as an AsyncAPI 3 document, on either kind of queue; what a test compares with real messages."""
+
+from typing import Any
+
+from referral_fn import event
+from referral_fn.requests import REFERRAL_EVENTS
+from referral_fn.service_bus import MAX_ID, ServiceBusQueue
+from referral_fn.storage_queue import StorageQueue
+from schemas import events, openapi
+
+_JSON = "application/json"
+_REFERRAL = events.example(event.REFERRAL_TYPE)
+_REJECT = events.example(event.REJECT_TYPE)
+_FILTERS = {
+    event.REFERRAL_TYPE: ("category", "status", "type", "cause"),
+    event.REJECT_TYPE: ("reason", "cause"),
+}
+"""The application properties of a message on Service Bus, which its subscriptions can filter by."""
+
+
+def document() -> dict[str, Any]:
+    """The document."""
+    http = openapi.document()
+    return {
+        "asyncapi": "3.1.0",
+        "id": "urn:referral-fn",
+        "info": {
+            "title": "Partner Center referrals",
+            "version": http["info"]["version"],
+            "description": "Requests are read from one queue; events and rejects are put on two others. Each is of "
+            "Azure Storage or of Service Bus, and delivers at least once, in no fixed order. "
+            "docs/consumers.md shows how to read them.",
+            "license": {"name": http["info"]["license"]["name"], "url": "https://opensource.org/license/mit"},
+            "tags": http["tags"][:1],
+        },
+        "defaultContentType": event.CONTENT_TYPE,
+        "servers": {
+            "storage": {
+                "host": "{account}.queue.core.windows.net",
+                "protocol": "https",
+                "description": "Azure Storage. A message is its body, in base64, and nothing else.",
+                "variables": {"account": {"description": "The storage account's name."}},
+            },
+            "serviceBus": {
+                "host": "{namespace}.servicebus.windows.net",
+                "protocol": "amqps",
+                "description": "Service Bus. A message is its body, as it is, with properties. Events and rejects may "
+                "go to topics.",
+                "variables": {"namespace": {"description": "The namespace's name."}},
+            },
+        },
+        "channels": {
+            "events": _channel("EVENTS_URL", "referral-events", "Referrals, normalized.", "Referral"),
+            "rejects": _channel("REJECTS_URL", "referral-rejects", "Requests that led to no event.", "Reject"),
+            "requests": {
+                **_channel("REQUESTS_URL", "referral-requests", "Referrals to forward, now or later."),
+                "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in _requests()},
+            },
+        },
+        "operations": {
+            "publishReferral": _operation("send", "events", "Puts the event of a referral on the queue."),
+            "publishReject": _operation("send", "rejects", "Puts what cannot be forwarded on the queue."),
+            "forwardReferral": _operation("receive", "requests", "Takes a request to its outcome."),
+            "deferReferral": {
+                **_operation("send", "requests", "Puts a request on the queue, hidden until it is to be tried."),
+                "messages": [{"$ref": "#/channels/requests/messages/request"}],
+            },
+        },
+        "components": {
+            "messages": {**_outgoing(), **_requests()},
+            "securitySchemes": {
+                "entra": {
+                    "type": "oauth2",
+                    "description": "A token of the identity that reads or writes, such as the app's managed identity.",
+                    "flows": {
+                        "clientCredentials": {
+                            "tokenUrl": "https://login.microsoftonline.com/organizations/oauth2/v2.0/token",
+                            "availableScopes": {
+                                StorageQueue.scope: "For Azure Storage.",
+                                ServiceBusQueue.scope: "For Service Bus.",
+                            },
+                        }
+                    },
+                }
+            },
+            "schemas": {
+                **_alone(events.components(event.REFERRAL_TYPE, "ReferralEvent")),
+                **_alone(events.components(event.REJECT_TYPE, "RejectEvent")),
+                "Request": _request_schema(),
+                "Notification": openapi.notification_schemas()["ReferralNotification"],
+                "ReferralId": openapi.guid(),
+                "CloudEvent": {
+                    "type": "object",
+                    "description": "Any CloudEvent whose subject is a referral ID: an event or a reject put back, too.",
+                    "required": ["specversion", "subject"],
+                    "properties": {"specversion": {"type": "string"}, "subject": openapi.guid()},
+                },
+            },
+        },
+    }
+
+
+def _channel(setting: str, name: str, description: str, kind: str = "") -> dict[str, Any]:
+    return {
+        "address": name,
+        "title": name,
+        "description": f"{description} The setting `{setting}` says which queue it is; this is its usual name.",
+        "servers": [{"$ref": "#/servers/storage"}, {"$ref": "#/servers/serviceBus"}],
+        "messages": {
+            f"{kind.lower()}On{place}": {"$ref": f"#/components/messages/{kind.lower()}On{place}"}
+            for place in ("Storage", "ServiceBus")
+        },
+    }
+
+
+def _operation(action: str, channel: str, description: str) -> dict[str, Any]:
+    return {
+        "action": action,
+        "channel": {"$ref": f"#/channels/{channel}"},
+        "description": description,
+        "security": [{"$ref": "#/components/securitySchemes/entra"}],
+    }
+
+
+def _alone(schema: Any) -> Any:
+    """A schema whose references have nothing beside them: AsyncAPI's own dialect, of draft 7, would not read that."""
+    if isinstance(schema, list):
+        return [_alone(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema and len(schema) > 1:
+        beside = {name: value for name, value in schema.items() if name != "$ref"}
+        return {"allOf": [{"$ref": schema["$ref"]}], **beside}
+    return {name: _alone(value) for name, value in schema.items()}
+
+
+def _outgoing() -> dict[str, Any]:
+    kinds = {"Referral": (event.REFERRAL_TYPE, _REFERRAL), "Reject": (event.REJECT_TYPE, _REJECT)}
+    messages: dict[str, Any] = {}
+    for kind, (event_type, example) in kinds.items():
+        message = {
+            "name": event_type,
+            "title": kind,
+            "contentType": event.CONTENT_TYPE,
+            "payload": {"$ref": f"#/components/schemas/{kind}Event"},
+        }
+        messages[f"{kind.lower()}OnStorage"] = {
+            **message,
+            "summary": f"A {kind.lower()} on Azure Storage.",
+            "description": "The body is the event in base64; there are no headers.",
+            "examples": [{"name": "event", "summary": "As decoded from base64.", "payload": example}],
+        }
+        messages[f"{kind.lower()}OnServiceBus"] = {
+            **message,
+            "summary": f"A {kind.lower()} on Service Bus.",
+            "description": "The body is the event. Headers are the broker's properties, by their names in the REST "
+            "interface, and, under `applicationProperties`, those to filter by.",
+            "headers": _headers(event_type),
+            "correlationId": {"location": "$message.header#/CorrelationId", "description": "The referral's ID."},
+            "examples": [{"name": "event", "summary": "As sent.", "headers": _sent(event_type), "payload": example}],
+        }
+    return messages
+
+
+def _headers(event_type: str) -> dict[str, Any]:
+    text = {"type": "string", "maxLength": MAX_ID}
+    filters = _FILTERS[event_type]
+    return {
+        "type": "object",
+        "required": ["MessageId", "SessionId", "Label", "ContentType"],
+        "properties": {
+            "MessageId": {**text, "description": f"The event's `id`; one over {MAX_ID} characters ends in a hash."},
+            "SessionId": {**text, "description": "The event's `partitionkey`, else its `subject`, else its `id`."},
+            "CorrelationId": {**text, "description": "The event's `subject`."},
+            "Label": {"const": event_type, "description": "The event's `type`; newer libraries call it the subject."},
+            "ContentType": {"const": event.CONTENT_TYPE, "description": "What the body is."},
+            "applicationProperties": {
+                "type": "object",
+                "description": "Those that the event has.",
+                "properties": {
+                    name: {
+                        "type": "string",
+                        "description": f"The event's `{name if name == 'cause' else 'data.' + name}`.",
+                    }
+                    for name in filters
+                },
+                "additionalProperties": False,
+            },
+        },
+        "additionalProperties": False,
+    }
+
+
+def _sent(event_type: str) -> dict[str, Any]:
+    made = _REFERRAL if event_type == event.REFERRAL_TYPE else _REJECT
+    return {
+        "MessageId": made["id"],
+        "SessionId": made.get("partitionkey", made["subject"]),
+        "CorrelationId": made["subject"],
+        "Label": event_type,
+        "ContentType": event.CONTENT_TYPE,
+        "applicationProperties": {name: made["data"][name] for name in _FILTERS[event_type] if name in made["data"]},
+    }
+
+
+def _requests() -> dict[str, Any]:
+    """What may be put on the requests queue, by the name of the message."""
+    referral_id = _REFERRAL["subject"]
+    deferred = {"referralId": referral_id, "attempt": 1, "firstSeen": "2026-01-14T16:06:01.250000Z"}
+    either = "Plain or base64. On a Service Bus queue with sessions, a `SessionId` is needed."
+    shapes: dict[str, tuple[str, str, str, Any]] = {
+        "referralId": ("A bare referral ID", "text/plain", "ReferralId", referral_id),
+        "request": ("A request, new or put off", _JSON, "Request", deferred),
+        "notification": ("A notification of Partner Center's", _JSON, "Notification", openapi.notification()),
+        "cloudEvent": ("An event of the referral's", event.CONTENT_TYPE, "CloudEvent", _REFERRAL),
+    }
+    return {
+        name: {
+            "name": name,
+            "title": title,
+            "summary": f"{title}.",
+            "description": either,
+            "contentType": content_type,
+            "payload": {"$ref": f"#/components/schemas/{schema}"},
+            "examples": [{"name": name, "summary": "As decoded.", "payload": example}],
+        }
+        for name, (title, content_type, schema, example) in shapes.items()
+    }
+
+
+def _request_schema() -> dict[str, Any]:
+    time = {"type": "string", "format": "date-time"}
+    return {
+        "type": "object",
+        "description": "Asks for a referral. All but its ID is the app's own, for requests that it puts off.",
+        "required": ["referralId"],
+        "properties": {
+            "referralId": openapi.guid(),
+            "attempt": {"type": "integer", "minimum": 0, "description": "How often it has been put off."},
+            "firstSeen": {**time, "description": "When it came in."},
+            "changedAt": {**time, "description": "When the referral changed, by the notification."},
+            "cause": {"type": "string", "examples": list(REFERRAL_EVENTS), "description": "The notification's event."},
+            "traceparent": {"type": "string", "description": "W3C Trace Context. A malformed one is ignored."},
+            "tracestate": {"type": "string", "description": "The same; kept only with a `traceparent`."},
+        },
+        "examples": [{"referralId": _REFERRAL["subject"]}],
+    }

@@ -1,0 +1,61 @@
+"""The published documents, against which a test holds answers and messages; and the tools that read them."""
+
+import asyncio
+import functools
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import jsonschema
+from referencing import Registry
+from referencing.jsonschema import DRAFT202012
+
+ROOT = Path(__file__).parent.parent
+OPENAPI: dict[str, Any] = json.loads((ROOT / "referral_fn" / "openapi.json").read_text(encoding="utf-8"))
+ASYNCAPI: dict[str, Any] = json.loads((ROOT / "schemas" / "asyncapi.json").read_text(encoding="utf-8"))
+CONTRACTS = ROOT / ".venv" / "contracts"
+PATH = os.pathsep.join([str(ROOT / ".venv" / "bin"), str(CONTRACTS / "node_modules" / ".bin"), os.environ["PATH"]])
+_NAMES = {"urn:openapi": OPENAPI, "urn:asyncapi": ASYNCAPI}
+_REGISTRY: Registry[Any] = Registry().with_resources(
+    (name, DRAFT202012.create_resource(document)) for name, document in _NAMES.items()
+)
+
+
+@functools.cache
+def validator(reference: str) -> jsonschema.Draft202012Validator:
+    """The validator of a part of a document, such as `urn:openapi#/components/schemas/Problem`."""
+    formats = jsonschema.Draft202012Validator.FORMAT_CHECKER
+    return jsonschema.Draft202012Validator({"$ref": reference}, registry=_REGISTRY, format_checker=formats)
+
+
+def check_answer(method: str, path: str, status: int, content_type: str, body: Any) -> None:
+    """Hold an answer against the operation's documented ones. `path` is that after `/api`."""
+    (template,) = [known for known in OPENAPI["paths"] if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", known), path)]
+    answers = OPENAPI["paths"][template][method]["responses"]
+    assert str(status) in answers, f"{method} {template} documents no {status}"
+    contents = answers[str(status)].get("content", {})
+    if body is None:
+        assert not contents, f"{method} {template} documents a body for {status}"
+        return
+    assert content_type in contents, f"{method} {template} documents no {content_type} for {status}"
+    parts = "paths", template, method, "responses", str(status), "content", content_type, "schema"
+    pointer = "/".join(quote(part.replace("~", "~0").replace("/", "~1")) for part in parts)
+    validator(f"urn:openapi#/{pointer}").validate(body)
+
+
+async def run(*command: str, folder: Path = ROOT, **environment: str) -> str:
+    """Run a command that must succeed, with what is installed for the tests on its path. Returns what it said."""
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        cwd=folder,
+        env={**os.environ, "PATH": PATH, "NO_COLOR": "1", **environment},
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    said = (await process.communicate())[0].decode()
+    assert process.returncode == 0, said
+    return said
