@@ -66,6 +66,14 @@ var storageQueries = [
     window: 'PT15M'
     query: loadTextContent('queries/poison.kql')
   }
+  {
+    name: 'standstill'
+    title: 'Requests have been waiting for an hour, and none is taken'
+    advice: 'The app does not run, or may not read its queue: see its log stream.'
+    severity: 1
+    window: 'P1D'
+    query: loadTextContent('queries/standstill.kql')
+  }
 ]
 
 resource group 'Microsoft.Insights/actionGroups@2023-01-01' = {
@@ -108,27 +116,44 @@ resource rules 'Microsoft.Insights/scheduledQueryRules@2023-03-15-preview' = [fo
   }
 }]
 
-// Service Bus counts its dead letters itself
-resource deadLetters 'Microsoft.Insights/metricAlerts@2018-03-01' = if (!onStorage) {
-  name: 'alert-dead-letters-${token}'
+// Service Bus counts its messages itself
+var counts = [
+  {
+    name: 'dead-letters'
+    advice: 'The broker has given up a message. The app rejects messages before that: this is a bug of the app.'
+    metric: 'DeadletteredMessages'
+    aggregation: 'Maximum'
+    window: 'PT15M'
+  }
+  {
+    name: 'standstill'
+    advice: 'Requests have been waiting for an hour without a break. The app does not run, or may not read its queue.'
+    metric: 'ActiveMessages'
+    aggregation: 'Minimum'
+    window: 'PT1H'
+  }
+]
+
+resource counted 'Microsoft.Insights/metricAlerts@2018-03-01' = [for item in (onStorage ? [] : counts): {
+  name: 'alert-${item.name}-${token}'
   location: 'global'
   tags: tags
   properties: {
-    description: 'The broker has given up a message. The app rejects messages before that: this is a bug of the app.'
+    description: item.advice
     severity: 1
     enabled: true
     scopes: [namespaceId]
     evaluationFrequency: 'PT15M'
-    windowSize: 'PT15M'
+    windowSize: item.window
     criteria: {
       'odata.type': 'Microsoft.Azure.Monitor.SingleResourceMultipleMetricCriteria'
       allOf: [
         {
           criterionType: 'StaticThresholdCriterion'
-          name: 'dead letters'
-          metricName: 'DeadletteredMessages'
+          name: item.name
+          metricName: item.metric
           dimensions: [{ name: 'EntityName', operator: 'Include', values: ['referral-requests'] }]
-          timeAggregation: 'Maximum'
+          timeAggregation: item.aggregation
           operator: 'GreaterThan'
           threshold: 0
         }
@@ -136,4 +161,4 @@ resource deadLetters 'Microsoft.Insights/metricAlerts@2018-03-01' = if (!onStora
     }
     actions: [{ actionGroupId: group.id }]
   }
-}
+}]

@@ -189,13 +189,11 @@ module app 'function-app.bicep' = {
     maximumInstances: maximumInstances
     httpConcurrency: httpConcurrency
     alwaysReady: alwaysReady
-    appSettings: {
+    appSettings: union(queues.connection, {
       EVENTS_URL: queues.eventsUrl
       REJECTS_URL: queues.rejectsUrl
       REQUESTS_URL: queues.requestsUrl
       REFERRAL_REQUESTS_QUEUE: queues.requestsName
-      ReferralRequests__queueServiceUri: queues.serviceUri
-      ReferralRequests__fullyQualifiedNamespace: queues.namespace
       ReferralRequests__credential: 'managedidentity'
       ReferralRequests__clientId: identity.outputs.clientId
       AZURE_CLIENT_ID: identity.outputs.clientId
@@ -215,7 +213,7 @@ module app 'function-app.bicep' = {
       SERVICE_BUS_MAX_MESSAGE: string(serviceBusMaxMessage)
       SERVICE_BUS_SESSIONS: serviceBusSessions ? 'true' : 'false'
       SERVICE_BUS_MAX_DELIVERY_COUNT: string(serviceBusMaxDeliveryCount)
-    }
+    })
   }
 }
 

@@ -16,10 +16,7 @@ resource namespace 'Microsoft.ServiceBus/namespaces@2022-10-01-preview' = {
   name: 'sb-${token}'
   location: location
   tags: tags
-  sku: {
-    name: isPrivate ? 'Premium' : 'Standard'
-    tier: isPrivate ? 'Premium' : 'Standard'
-  }
+  sku: isPrivate ? { name: 'Premium', tier: 'Premium', capacity: 1 } : { name: 'Standard', tier: 'Standard' }
   properties: {
     disableLocalAuth: true
     minimumTlsVersion: '1.2'
@@ -131,7 +128,7 @@ module endpoint 'private-endpoint.bicep' = if (isPrivate) {
   }
 }
 
-var fullName = '${namespace.name}.servicebus.windows.net'
+var fullName = split(split(namespace.properties.serviceBusEndpoint, '//')[1], ':')[0]
 
 output namespaceId string = namespace.id
 output queues object = {
@@ -139,6 +136,5 @@ output queues object = {
   rejectsUrl: 'sb://${fullName}/${rejects.name}'
   requestsUrl: 'sb://${fullName}/${requests.name}'
   requestsName: requests.name
-  serviceUri: ''
-  namespace: fullName
+  connection: { ReferralRequests__fullyQualifiedNamespace: fullName }
 }

@@ -49,36 +49,15 @@ resource rejects 'Microsoft.Storage/storageAccounts/queueServices/queues@2023-05
   name: 'referral-rejects'
 }
 
-// Storage Queue Data Message Sender: the app puts requests that it defers, or was asked for by webhook or over HTTP
-resource sendsRequests 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  name: guid(requests.id, principalId, 'c6a89b2d-59bc-44d0-9896-0f6e12d7b80a')
+// Storage Queue Data Contributor: the app puts requests; the trigger takes and removes them, and looks with the scale
+// controller how many there are; and one that failed it makes visible again (Update Message), which no smaller role allows
+resource worksOnRequests 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  name: guid(requests.id, principalId, '974c5e8b-45b9-4653-ba55-5f855dd0fb88')
   scope: requests
   properties: {
     principalId: principalId
     principalType: 'ServicePrincipal'
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', 'c6a89b2d-59bc-44d0-9896-0f6e12d7b80a')
-  }
-}
-
-// Storage Queue Data Message Processor: the trigger takes requests, and removes them once they are done with
-resource takesRequests 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  name: guid(requests.id, principalId, '8a0f0c08-91a1-4084-bc3d-661d67233fed')
-  scope: requests
-  properties: {
-    principalId: principalId
-    principalType: 'ServicePrincipal'
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', '8a0f0c08-91a1-4084-bc3d-661d67233fed')
-  }
-}
-
-// Storage Queue Data Reader: the trigger and the scale controller look how many requests are waiting
-resource countsRequests 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  name: guid(requests.id, principalId, '19e7f393-937e-4f77-808e-94535e297925')
-  scope: requests
-  properties: {
-    principalId: principalId
-    principalType: 'ServicePrincipal'
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', '19e7f393-937e-4f77-808e-94535e297925')
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', '974c5e8b-45b9-4653-ba55-5f855dd0fb88')
   }
 }
 
@@ -115,7 +94,7 @@ resource sendsRejects 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   }
 }
 
-// The alert about the poison queue reads StorageQueueLogs
+// The alerts about the poison queue and about standstill read StorageQueueLogs
 resource diagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
   name: 'audit'
   scope: service
@@ -149,6 +128,5 @@ output queues object = {
   rejectsUrl: '${base}${rejects.name}'
   requestsUrl: '${base}${requests.name}'
   requestsName: requests.name
-  serviceUri: base
-  namespace: ''
+  connection: { ReferralRequests__queueServiceUri: base }
 }

@@ -78,11 +78,12 @@ class StorageQueue(Queue):
         }
 
     def _trouble(self, answer: aiohttp.ClientResponse, body: bytes) -> tuple[str, bool]:  # noqa: ARG002 - see the base
-        role = "Sender" if answer.method == "POST" else "Processor"
+        roles = {"POST": "Message Sender", "PUT": "Contributor"}  # Update Message is in no smaller one
+        role = roles.get(answer.method, "Message Processor")
         lasting: dict[int, str] = {
             HTTPStatus.NOT_FOUND: "does not exist",
             HTTPStatus.UNAUTHORIZED: "does not accept the app's token",
-            HTTPStatus.FORBIDDEN: f"refuses the app: its identity needs the role Storage Queue Data Message {role}",
+            HTTPStatus.FORBIDDEN: f"refuses the app: its identity needs the role Storage Queue Data {role}",
         }
         what = lasting.get(answer.status, "did not do as asked")
         return f"{what} ({answer.status} {answer.headers.get('x-ms-error-code', 'no code')})", answer.status in lasting

@@ -24,8 +24,7 @@ ROLES = {
     "Monitoring Metrics Publisher": "3913510d-42f4-4e42-8a64-420c390055eb",
     "Storage Blob Data Owner": "b7e6dc6d-f1e8-4753-8033-0f276bb0955b",
     "Storage Queue Data Message Sender": "c6a89b2d-59bc-44d0-9896-0f6e12d7b80a",
-    "Storage Queue Data Message Processor": "8a0f0c08-91a1-4084-bc3d-661d67233fed",
-    "Storage Queue Data Reader": "19e7f393-937e-4f77-808e-94535e297925",
+    "Storage Queue Data Contributor": "974c5e8b-45b9-4653-ba55-5f855dd0fb88",
     "Azure Service Bus Data Sender": "69a216fc-b8fb-44d8-bc22-1f3c2cd27a39",
     "Azure Service Bus Data Receiver": "4f6d3b9b-027b-4f4c-9142-0e5a2a2247e0",
     "Key Vault Secrets Officer": "b86a8fe4-44ce-4948-aee5-eccb2c155cd7",
@@ -90,9 +89,10 @@ def test_modules_need_no_registry() -> None:
 
 def mapped() -> dict[str, str]:
     """The app's settings, and the expression that infra sets each to."""
-    block = re.search(r"(?ms)^    appSettings: \{\n(.*?)^    \}", text(INFRA / "main.bicep"))
+    connections = re.findall(r"connection: \{ (\w+): (\w+) \}", "".join(map(text, BICEP)))
+    block = re.search(r"(?ms)^    appSettings: union\(queues.connection, \{\n(.*?)^    \}", text(INFRA / "main.bicep"))
     assert block
-    return dict(re.findall(r"(?m)^      (\w+): (.+)$", block[1]))
+    return dict([*connections, *re.findall(r"(?m)^      (\w+): (.+)$", block[1])])
 
 
 def read_by_the_code() -> set[str]:
@@ -137,7 +137,7 @@ def test_parameters_have_the_codes_own_defaults() -> None:
 def test_every_role_is_the_one_its_comment_names_and_says_what_it_is_for(path: Path) -> None:
     source = text(path)
     found = re.findall(
-        r"(?ms)^// ([A-Z][\w ]+): ([^\n]+)\n(?:// [^\n]*\n)?"
+        r"(?ms)^// ([A-Z][\w ]+): ([^\n]+)\n(?:// [^\n]*\n)*"
         r"resource \w+ 'Microsoft.Authorization/roleAssignments@.*?^}",
         source,
     )
@@ -192,9 +192,8 @@ def logged() -> dict[str, set[str]]:
 def test_a_query_asks_for_events_and_fields_that_the_code_writes(path: Path) -> None:
     query = re.sub(r"(?m)^//.*$", "", text(path))
     if "StorageQueueLogs" in query:
-        poison = re.search(r'Uri contains "([\w-]+)"', query)
-        assert poison
-        assert poison[1] == "referral-requests-poison"
+        queues = {name.strip("/") for name in re.findall(r'Uri contains "([\w/-]+)"', query)}
+        assert queues <= {"referral-requests", "referral-requests-poison"}
         assert "name: 'referral-requests'" in text(INFRA / "storage-queues.bicep")
         assert "name: '${requests.name}-poison'" in text(INFRA / "storage-queues.bicep")
         return
