@@ -64,6 +64,38 @@ async def app() -> AsyncIterator[Forward]:
     await forwarder.close()
 
 
+def app_without(*stages: str) -> Callable[[], contextlib.AbstractAsyncContextManager[Forward]]:
+    """The app with stages left out: what they made of the first referral serves for all. What they cost in place."""
+
+    @contextlib.asynccontextmanager
+    async def program() -> AsyncIterator[Forward]:
+        from referral_fn import forwarder, log, partner_center  # noqa: PLC0415
+
+        places = {
+            "read": (partner_center, "read_referral"),
+            "normalize": (forwarder, "normalize"),
+            "log": (log, "_write"),
+        }
+        for stage in stages:
+            module, name = places[stage]
+            setattr(module, name, _once(getattr(module, name)))
+        async with app() as forward:
+            yield forward
+
+    return program
+
+
+def _once(function: Callable[..., Any]) -> Callable[..., Any]:
+    made: list[Any] = []
+
+    def call(*arguments: Any, **options: Any) -> Any:
+        if not made:
+            made.append(function(*arguments, **options))
+        return made[0]
+
+    return call
+
+
 @contextlib.asynccontextmanager
 async def sdk() -> AsyncIterator[Forward]:
     """The SDKs at their best, as documented: asynchronous, one credential, one session and one client for all."""
@@ -118,7 +150,16 @@ def _account() -> tuple[str, str]:
     return account, queue
 
 
-PROGRAMS = {"floor": floor, "app": app, "sdk": sdk, "simple": simple}
+PROGRAMS = {
+    "floor": floor,
+    "app": app,
+    "app-less-read": app_without("read"),
+    "app-less-normalize": app_without("normalize"),
+    "app-less-log": app_without("log"),
+    "app-less-all": app_without("read", "normalize", "log"),
+    "sdk": sdk,
+    "simple": simple,
+}
 
 
 def state() -> dict[str, float]:

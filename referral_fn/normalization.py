@@ -49,6 +49,7 @@ _EMAIL = re.compile(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)+")
 _URL_CHARACTERS = "%:/?#[]@!$&'()*+,;="
 """What a URL may hold beside letters, digits and `-._~` (RFC 3986, section 2)."""
 
+_EMPTY: tuple[Any, ...] = ({}, [])
 _ATTRIBUTE = re.compile(r"[\x21-\x7e]{1,128}")
 """What this app lets into a CloudEvents attribute: narrower than the specification, so that every broker takes it."""
 
@@ -145,7 +146,7 @@ def _data(wire: Referral, collection: str, warnings: list[Finding]) -> ReferralD
 
 
 def _present(**fields: Any) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if value is not None and value not in ({}, [])}
+    return {name: value for name, value in fields.items() if value or not (value is None or value in _EMPTY)}
 
 
 def _time(time: datetime | None) -> str | None:

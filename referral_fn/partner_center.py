@@ -129,7 +129,7 @@ class PartnerCenter:
             return await send(sent)
 
         headers = {"Accept": "application/json", "Authorization": f"Bearer {token}", **request.trace.attributes()}
-        timeout = aiohttp.ClientTimeout(total=max(seconds, 0.001), sock_connect=CONNECT_TIMEOUT, sock_read=seconds)
+        timeout = aiohttp.ClientTimeout(total=max(seconds, 0.001), sock_connect=CONNECT_TIMEOUT)
         started = time.monotonic()
         body = bytearray()
         try:
