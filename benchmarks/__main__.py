@@ -49,9 +49,11 @@ def servers() -> Iterator[dict[str, str]]:
             far.terminate()
 
 
-def measure(environment: dict[str, str], program: str, concurrency: int, *referrals: int) -> list[Figures]:
+def measure(
+    environment: dict[str, str], program: str, concurrency: int, *referrals: int, spread: float = 0
+) -> list[Figures]:
     """Run a program in a process of its own; see `benchmarks.programs`."""
-    options = ["--concurrency", str(concurrency), "--referrals", *map(str, referrals)]
+    options = ["--concurrency", str(concurrency), "--spread", str(spread), "--referrals", *map(str, referrals)]
     run = [sys.executable, "-m", "benchmarks.programs", program, *options]
     found: list[Figures] = json.loads(subprocess.run(run, check=True, env=environment, stdout=subprocess.PIPE).stdout)  # noqa: S603
     return found
@@ -84,9 +86,13 @@ def hidden_latency(environment: dict[str, str], quick: int) -> list[Figures]:
     found = []
     concurrency = 1
     while concurrency <= most:
-        (measured,) = measure(slow, "app", concurrency, max(12 * concurrency // quick, 1))
-        rate = 1e6 / measured["wall"]
-        found.append({"concurrency": concurrency, "rate": rate, "of what is possible": rate * LATENCY / concurrency})
+        possible, point = concurrency / LATENCY, {"concurrency": concurrency}
+        for name, spread in (("in step", 0), ("spread", LATENCY)):
+            (measured,) = measure(
+                slow, "app", concurrency, max(14 * concurrency // quick, 3 * concurrency), spread=spread
+            )
+            point[name] = measured["rate"] / possible
+        found.append({**point, "possible": possible})
         concurrency *= 2
     return found
 
@@ -135,10 +141,12 @@ def tables(found: Figures) -> list[Table]:
     rows = [(name, f"{milliseconds:.1f}") for name, milliseconds in found["imports"].items()]
     made.append(table("What the imports of function_app cost", "package", "ms", rows=rows))
     rows = [
-        (str(point["concurrency"]), f"{point['rate']:.1f}", f"{point['of what is possible']:.1%}")
+        (str(point["concurrency"]), f"{point['possible']:.0f}", f"{point['in step']:.1%}", f"{point['spread']:.1%}")
         for point in found["hidden latency"]
     ]
-    made.append(table("Partner Center takes 200 ms", "at once", "referrals a second", "of what is possible", rows=rows))
+    made.append(
+        table("Partner Center takes 200 ms", "at once", "possible a second", "begun at once", "spread", rows=rows)
+    )
     rows = [
         (f"{mark['referrals']:,}", f"{mark['cpu']:,.0f}", f"{mark['memory'] / 2**20:.0f}", f"{mark['sockets']:.0f}")
         for mark in found["growth"]
@@ -171,7 +179,7 @@ def goals(found: Figures) -> Table:
     cpu = {program: times["cpu"]["median"] for program, times in at_32.items()}
     walls = {name: figures["wall"]["median"] for name, figures in starting.items()}
     packages = walls["the four packages"]
-    hidden, marks = found["hidden latency"][-1]["of what is possible"], found["growth"]
+    hidden, marks = found["hidden latency"][-1], found["growth"]
     reached = [
         ("CPU of a referral, times the floor's", "at most", 1.5, cpu["app"] / cpu["floor"]),
         (
@@ -182,7 +190,8 @@ def goals(found: Figures) -> Table:
         ),
         ("importing function_app, times the four packages", "at most", 0.6, walls["function_app"] / packages),
         ("a first event, times the same", "at most", 1.1, walls["function_app, and a first referral"] / packages),
-        ("of the possible rate at 200 ms", "at least", 0.95, hidden),
+        ("of the possible rate at 200 ms, 32 begun at once", "at least", 0.95, hidden["in step"]),
+        ("the same, their beginnings spread", "at least", 0.95, hidden["spread"]),
         ("CPU after 100,000 referrals, times that after 10,000", "at most", 1.1, marks[-1]["cpu"] / marks[-2]["cpu"]),
         ("memory after 100,000, times that after 1,000", "at most", 1.05, marks[-1]["memory"] / marks[0]["memory"]),
     ]

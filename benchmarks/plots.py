@@ -29,8 +29,9 @@ def draw(found: dict[str, Any], folder: Path) -> None:
     points = found["hidden latency"]
     figure, axes = plt.subplots(figsize=(8, 3.5), layout="constrained")
     concurrency = [point["concurrency"] for point in points]
-    axes.plot(concurrency, [point["rate"] / point["of what is possible"] for point in points], "--", label="possible")
-    axes.plot(concurrency, [point["rate"] for point in points], "o-", label="app")
+    axes.plot(concurrency, [point["possible"] for point in points], "--", label="possible")
+    for name, label in (("spread", "app, beginnings spread"), ("in step", "app, all begun at once")):
+        axes.plot(concurrency, [point["possible"] * point[name] for point in points], "o-", label=label)
     axes.set(xlabel="referrals in flight", ylabel="referrals a second", title="Partner Center takes 200 ms")
     axes.legend()
     save(figure, "latency")

@@ -174,32 +174,50 @@ def state() -> dict[str, float]:
     }
 
 
-async def _many(forward: Forward, referrals: int, concurrency: int) -> None:
-    left = iter(range(referrals))
+async def _many(forward: Forward, referrals: int, concurrency: int, spread: float = 0) -> float:
+    """Forward so many. Returns referrals a second, without the first and the last of each worker."""
+    left, done = iter(range(referrals)), 0
+    begun = ended = time.perf_counter()
 
-    async def work() -> None:
+    async def work(number: int) -> None:
+        nonlocal done, begun, ended
+        await asyncio.sleep(spread * number / concurrency)
         for _ in left:
             await forward()
+            done += 1
+            if done == concurrency:
+                begun = time.perf_counter()
+            if done == referrals - concurrency:
+                ended = time.perf_counter()
 
-    await asyncio.gather(*(work() for _ in range(concurrency)))
+    await asyncio.gather(*(work(number) for number in range(concurrency)))
+    return (referrals - 2 * concurrency) / (ended - begun) if ended > begun else 0
 
 
-async def measure(program: str, concurrency: int, marks: list[int]) -> list[dict[str, float]]:
+async def measure(program: str, concurrency: int, marks: list[int], spread: float = 0) -> list[dict[str, float]]:
     """Forward until each mark in turn.
 
+    Args:
+        program: which.
+        concurrency: referrals in flight.
+        marks: how many referrals.
+        spread: seconds over which the first ones start; with none, they start at once and go on in step.
+
     Returns:
-        For each stretch between marks: CPU and wall time of a referral in microseconds, memory in bytes and sockets at
-        its end.
+        For each stretch between marks: CPU and wall time of a referral in microseconds, referrals a second, memory in
+        bytes and sockets at its end.
     """
     found = []
     async with PROGRAMS[program]() as forward:
         await _many(forward, min(WARM_UP, marks[0]) if program != "simple" else concurrency, concurrency)
         done, before = 0, state()
         for mark in marks:
-            await _many(forward, mark - done, concurrency)
+            rate = await _many(forward, mark - done, concurrency, spread)
             after = state()
             each = {name: (after[name] - before[name]) / (mark - done) * 1e6 for name in ("cpu", "wall")}
-            found.append({**each, "referrals": mark, "memory": after["memory"], "sockets": after["sockets"]})
+            found.append(
+                {**each, "rate": rate, "referrals": mark, "memory": after["memory"], "sockets": after["sockets"]}
+            )
             done, before = mark, after
     return found
 
@@ -210,8 +228,9 @@ def main() -> None:
     parser.add_argument("program", choices=PROGRAMS)
     parser.add_argument("--concurrency", type=int, default=32)
     parser.add_argument("--referrals", type=int, nargs="+", default=[1000], help="how many; several: marks on the way")
+    parser.add_argument("--spread", type=float, default=0, help="seconds over which the first ones start")
     options = parser.parse_args()
-    found: Any = asyncio.run(measure(options.program, options.concurrency, options.referrals))
+    found: Any = asyncio.run(measure(options.program, options.concurrency, options.referrals, options.spread))
     json.dump(found, sys.stdout)
 
 
