@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from benchmarks.documents import SEED_ID, SIZES, referral
 from referral_fn import strict_json
 from referral_fn.credentials import TokenSource
-from referral_fn.normalization import normalize
+from referral_fn.normalization import _phone, normalize
 from referral_fn.referral import read_referral
 from referral_fn.webhook import Claim, Signer, check_signature
 
@@ -57,6 +57,7 @@ def rounds(number: int) -> dict[str, dict[str, list[float]]]:
             "verify a notification": partial(check_signature, body, claim, signer),
         }
     found: dict[str, dict[str, list[float]]] = {stage: {} for stage in calls[str(SIZES[0])]}
+    calls[str(SIZES[0])]["of that, one telephone number"] = partial(_phone, "(403) 569-8759", "CA")
     found["look up a token"] = {str(SIZES[0]): []}
     for _ in range(number):
         for size_name, of_size in calls.items():

@@ -4,6 +4,7 @@ from itertools import product
 from typing import Any
 
 import jsonschema
+import phonenumbers
 import pytest
 from cloudevents.core.bindings.http import HTTPMessage, from_structured_event
 from hypothesis import HealthCheck, given, settings
@@ -273,6 +274,25 @@ def test_the_newer_status_fields_win_and_the_older_are_kept() -> None:
     data = data_of(substatus="Won", statusDetail="Accepted", status="Closed", statusReason="Price")
     assert (data["substatus"], data["statusReason"]) == ("Won", "Price")
     assert data["extra"]["statusDetail"] == "Accepted"
+
+
+@given(st.sampled_from(sorted(phonenumbers.SUPPORTED_REGIONS)), st.data())
+def test_a_number_becomes_e164_exactly_where_it_is_valid(region: str, data: st.DataObject) -> None:
+    example = phonenumbers.example_number_for_type(region, data.draw(st.sampled_from(range(11))))
+    digits = list(str(example.national_number if example else 0))
+    for place, digit in data.draw(
+        st.dictionaries(st.integers(0, len(digits) - 1), st.integers(0, 9), max_size=3)
+    ).items():
+        digits[place] = str(digit)
+    try:
+        parsed = phonenumbers.parse("".join(digits), region)
+    except phonenumbers.NumberParseException:
+        return
+    member = {"firstName": "A", "phoneNumber": "".join(digits)}
+    profile = {"address": {"country": region}, "team": [member]}
+    (contact,) = data_of(customerProfile=profile)["customer"]["contacts"]
+    e164 = phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
+    assert contact["phone"] == (e164 if phonenumbers.is_valid_number(parsed) else "".join(digits))
 
 
 def test_links_are_absolute_and_their_misspelling_is_mended() -> None:
