@@ -87,10 +87,9 @@ def hidden_latency(environment: dict[str, str], quick: int) -> list[Figures]:
     concurrency = 1
     while concurrency <= most:
         possible, point = concurrency / LATENCY, {"concurrency": concurrency}
-        for name, spread in (("in step", 0), ("spread", LATENCY)):
-            (measured,) = measure(
-                slow, "app", concurrency, max(14 * concurrency // quick, 3 * concurrency), spread=spread
-            )
+        for name, spread in {"spread": LATENCY, **({"in step": 0} if concurrency == most else {})}.items():
+            referrals = max(12 * concurrency // quick, 3 * concurrency)
+            (measured,) = measure(slow, "app", concurrency, referrals, spread=spread)
             point[name] = measured["rate"] / possible
         found.append({**point, "possible": possible})
         concurrency *= 2
