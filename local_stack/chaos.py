@@ -150,6 +150,15 @@ class Worker:
                 await self.host.ended()
                 self.up.clear()
 
+    def check(self) -> None:
+        """Whether it is still started again.
+
+        Raises:
+            HostError: it did not come up.
+        """
+        if self._running.done():
+            self._running.result()
+
     def kill(self) -> None:
         """SIGKILL, at once."""
         if self.host and self.up.is_set():
@@ -211,6 +220,7 @@ class Chaos:
                 for task in tasks:
                     if task.done():
                         task.result()
+                self._worker.check()
                 if time.monotonic() - self.last_outcome > _PATIENCE:
                     break
             await asyncio.sleep(_LEASE)  # for what would come twice
@@ -433,6 +443,7 @@ async def report(chaos: Chaos, worker: Worker, queues: Queues, seconds: float) -
         "requests sent twice": chaos.duplicate_requests,
         "events delivered twice, with the same ID": delivered - forwarded,
         "deferrals": worker.said["referral.deferred"],
+        "held at the last delivery": worker.said["message.held"],
         "failed deliveries": worker.said["failed deliveries"],
         "token failures": worker.said["token.failed"],
         "calls to Partner Center": len(chaos.stack.partner_center.calls),

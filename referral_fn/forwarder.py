@@ -39,7 +39,7 @@ _PAUSE = 5
 """Seconds that a message may wait for which was delivered before."""
 
 HOLD = 300
-"""Seconds that a message is put back for while settings are wrong."""
+"""Seconds that a message is put back for while settings are wrong; or as long as a deferral, where none takes as long."""
 
 
 class Forwarder:
@@ -267,8 +267,9 @@ class Forwarder:
     async def _hold(self, message_id: str | None, text: str, why: str) -> None:
         """Put a message back as a new one, with all its deliveries before it."""
         message = Message(plain_text(text).encode(), session=message_id, content_type="text/plain")
-        await self._requests.put(message, delay=HOLD)
-        log.error("message.held", messageId=message_id, detail=why, seconds=HOLD)
+        delay = min(HOLD, self._settings.deferral_schedule[-1])
+        await self._requests.put(message, delay=delay)
+        log.error("message.held", messageId=message_id, detail=why, seconds=delay)
 
     async def _hand_on(self, outcome: Outcome, request: ReferralRequest | None, text: str, reject_id: str) -> None:
         correlation = {"messageId": reject_id, **(request.correlation() if request else {})}
