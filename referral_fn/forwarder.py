@@ -39,7 +39,7 @@ _PAUSE = 5
 """Seconds that a message may wait for which was delivered before."""
 
 HOLD = 300
-"""Seconds that a message is put back for while settings are wrong; or as long as a deferral, where none takes as long."""
+"""Seconds that a message is put back for while settings are wrong, or for as long as the longest deferral."""
 
 
 class Forwarder:
