@@ -39,7 +39,7 @@ _PAUSE = 5
 """Seconds that a message may wait for which was delivered before."""
 
 HOLD = 300
-"""Seconds that a message is put back for while settings are wrong, or for as long as the longest deferral."""
+"""Seconds that a message is put back for while settings are wrong; but no longer than a deferral may take."""
 
 
 class Forwarder:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import os
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
@@ -92,6 +93,17 @@ def no_token_is_logged(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 
 
 StartApp = Callable[..., AbstractAsyncContextManager[App]]
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than cores: tests wait for other processes as much as they compute."""
+    return len(os.sched_getaffinity(0)) + 1 if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1) + 1
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest, lest one process be left with them at the end; the order of the others stays random."""
+    items.sort(key=lambda item: item.get_closest_marker("timeout") is None)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
