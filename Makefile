@@ -10,14 +10,14 @@ run: setup ## run the app on this machine and send a referral through it; ONCE=1
 	@$(BIN)/python -m local_stack $(if $(ONCE),--once) $(if $(AUTH),--auth $(AUTH)) $(if $(QUEUE),--queue $(QUEUE))
 
 test: setup ## run the whole test suite; ARGS="-k name" runs a part
-	@$(PYTHON) local_stack/bootstrap.py --tests
+	@$(PYTHON) scripts/bootstrap.py --tests
 	@$(BIN)/python -m pytest $(ARGS)
 
 chaos: setup ## lose nothing, tried: N=100000 referrals amid faults, kills and restarts; QUEUE=servicebus
-	@$(BIN)/python -m local_stack.chaos $(if $(N),-n $(N)) $(if $(QUEUE),--queue $(QUEUE))
+	@$(BIN)/python -m endurance.chaos $(if $(N),-n $(N)) $(if $(QUEUE),--queue $(QUEUE))
 
 outage: setup ## Partner Center is down for two days, an hour a second; PLOT=docs/outage.svg draws it
-	@$(BIN)/python -m local_stack.outage $(if $(N),-n $(N)) $(if $(PLOT),--plot $(PLOT))
+	@$(BIN)/python -m endurance.outage $(if $(N),-n $(N)) $(if $(PLOT),--plot $(PLOT))
 
 check: setup ## lint, check the formatting, check the types
 	@$(BIN)/ruff check && $(BIN)/ruff format --check -q && $(BIN)/mypy
@@ -29,7 +29,7 @@ schemas: setup ## write the JSON Schemas, OpenAPI and AsyncAPI anew
 	@$(BIN)/python -m schemas.generate
 
 screenshot: setup ## take docs/page.png, a picture of the local stack's page; needs Chromium
-	@$(BIN)/python -m local_stack.browser
+	@$(BIN)/python -m local_stack.demo.browser
 
 lock: setup ## pin the newest versions that pyproject.toml allows
 	@$(BIN)/uv pip compile -q -U --universal --python-version 3.11 --no-annotate --custom-compile-command "make lock" \
@@ -41,4 +41,4 @@ clean: ## remove everything that was installed or written here
 	@rm -rf .venv .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 
 setup:
-	@$(PYTHON) local_stack/bootstrap.py
+	@$(PYTHON) scripts/bootstrap.py

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import azure.functions as func
 
-from referral_fn import api, log
+from referral_fn import log
+from referral_fn.api import handlers
 from referral_fn.settings import SettingsError, on_service_bus, read_max_dequeue_count, read_settings, with_sessions
 
 if TYPE_CHECKING:
@@ -30,35 +31,35 @@ except SettingsError as wrong:  # said, and no more: a host that found no functi
 @app.route("referrals/{referralId}", methods=["POST"])
 async def forward_referral(req: func.HttpRequest) -> func.HttpResponse:
     """Forward the referral in the path."""
-    return _response(await api.forward(_forwarder, req.headers, req.route_params.get("referralId")))
+    return _response(await handlers.forward(_forwarder, req.headers, req.route_params.get("referralId")))
 
 
 @app.function_name("request_referrals")
 @app.route("referrals", methods=["POST"])
 async def request_referrals(req: func.HttpRequest) -> func.HttpResponse:
     """Forward the one referral in the body, or queue the many."""
-    return _response(await api.request(_forwarder, req.headers, req.get_body()))
+    return _response(await handlers.request(_forwarder, req.headers, req.get_body()))
 
 
 @app.function_name("partner_center_webhook")
 @app.route("webhooks/partner-center", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
 async def partner_center_webhook(req: func.HttpRequest) -> func.HttpResponse:
     """Take a notification of Partner Center's. Its signature is its key."""
-    return _response(await api.webhook(_forwarder, req.headers, req.get_body()))
+    return _response(await handlers.webhook(_forwarder, req.headers, req.get_body()))
 
 
 @app.function_name("health")
 @app.route("health", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
 async def health(req: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001 - what a trigger is called with
     """Say whether the settings are right."""
-    return _response(api.health(os.environ, _opened))
+    return _response(handlers.health(os.environ, _opened))
 
 
 @app.function_name("openapi")
 @app.route("openapi.json", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
 async def openapi(req: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001 - what a trigger is called with
     """Describe this API."""
-    return _response(api.description())
+    return _response(handlers.description())
 
 
 _requests: dict[str, Any] = {"queue_name": "%REFERRAL_REQUESTS_QUEUE%", "connection": "ReferralRequests"}
@@ -101,7 +102,7 @@ def _forwarder() -> "Forwarder":
     return _opened
 
 
-def _response(answer: api.Answer) -> func.HttpResponse:
+def _response(answer: handlers.Answer) -> func.HttpResponse:
     return func.HttpResponse(
         answer.body, status_code=answer.status, headers=answer.headers, mimetype=answer.content_type
     )

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-SEED = (Path(__file__).parent.parent / "local_stack" / "seed_referral.json").read_bytes()
+SEED = (Path(__file__).parent.parent / "local_stack" / "stand_ins" / "seed_referral.json").read_bytes()
 SEED_ID: str = json.loads(SEED)["id"]
 SIZES = (2_000, 20_000, 200_000)
 """Bytes, about. The first is the seed's referral as it is."""

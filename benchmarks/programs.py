@@ -48,8 +48,8 @@ async def app() -> AsyncIterator[Forward]:
     """This app's `Forwarder`, its log events written to nowhere, with what requirements.txt installs and no more."""
     sys.modules["opentelemetry"] = None  # type: ignore[assignment]  # it is there for the tests only
     from referral_fn.forwarder import Forwarder  # noqa: PLC0415
-    from referral_fn.outcome import Forwarded  # noqa: PLC0415
-    from referral_fn.requests import ReferralRequest  # noqa: PLC0415
+    from referral_fn.referrals.outcome import Forwarded  # noqa: PLC0415
+    from referral_fn.referrals.request import ReferralRequest  # noqa: PLC0415
 
     logger = logging.getLogger("referral_fn")
     logger.setLevel(logging.INFO)

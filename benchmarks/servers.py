@@ -15,8 +15,8 @@ from urllib.parse import parse_qs, urlsplit
 from aiohttp import web
 
 from benchmarks.documents import referral
-from local_stack.certificates import Authority
-from local_stack.serving import HOST
+from local_stack.stand_ins.certificates import Authority
+from local_stack.stand_ins.serving import HOST
 
 _PUT = b"""<?xml version="1.0" encoding="utf-8"?><QueueMessagesList><QueueMessage>\
 <MessageId>5974b586-0df3-4e2d-ad0c-18e3892bfca2</MessageId><InsertionTime>Mon, 23 Nov 2026 10:00:00 GMT</InsertionTime>\

@@ -14,10 +14,10 @@ from cryptography.hazmat.primitives.hashes import SHA256
 
 from benchmarks.documents import SEED_ID, SIZES, referral
 from referral_fn import strict_json
-from referral_fn.credentials import TokenSource
-from referral_fn.normalization import _phone, normalize
-from referral_fn.referral import read_referral
-from referral_fn.webhook import Claim, Signer, check_signature
+from referral_fn.credentials.token_source import TokenSource
+from referral_fn.referrals.normalization import _phone, normalize
+from referral_fn.referrals.wire import read_referral
+from referral_fn.webhooks.signature import Claim, Signer, check_signature
 
 _SECONDS = 0.05
 """How long a stage is repeated for in each round."""

@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.json import JSON
 
 from local_stack.azurite import AzuriteError
-from local_stack.page import SETTINGS, Page, opened
-from local_stack.referrals import REFERRALS, SEED
+from local_stack.demo import SETTINGS, Page, opened
 from local_stack.stack import SERVICE_BUS, STORAGE, AnyQueue, HostError, Queues, Stack, running
+from local_stack.stand_ins.referrals import REFERRALS, SEED
 
 APP_PORT = 7071
 AZURITE_PORT = 10001

@@ -14,8 +14,8 @@ import aiohttp
 from azure.core.pipeline.transport import AioHttpTransport
 from azure.storage.queue.aio import QueueClient, QueueServiceClient
 
-from local_stack.certificates import Authority
-from local_stack.serving import HOST, free_port
+from local_stack.stand_ins.certificates import Authority
+from local_stack.stand_ins.serving import HOST, free_port
 
 ACCOUNT = "devstoreaccount1"
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="

@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from local_stack import service_bus
 from local_stack.azurite import Azurite, Queue
-from local_stack.certificates import Authority
-from local_stack.entra import APP_CLIENT_ID, Entra
-from local_stack.identity import CLIENT_ID, IdentityEndpoint
-from local_stack.partner_center import PartnerCenter
-from local_stack.serving import serving
-from local_stack.tokens import TENANT, Issuer
-from local_stack.vault import Vault
-from local_stack.webhooks import Webhooks
+from local_stack.stand_ins import service_bus
+from local_stack.stand_ins.certificates import Authority
+from local_stack.stand_ins.entra import APP_CLIENT_ID, Entra
+from local_stack.stand_ins.identity import CLIENT_ID, IdentityEndpoint
+from local_stack.stand_ins.partner_center import PartnerCenter
+from local_stack.stand_ins.serving import serving
+from local_stack.stand_ins.tokens import TENANT, Issuer
+from local_stack.stand_ins.vault import Vault
+from local_stack.stand_ins.webhooks import Webhooks
 
 ROOT = Path(__file__).parent.parent
 REFRESH_TOKEN_SECRET = "referrals-refresh-token"
@@ -252,7 +252,7 @@ class Stack:
             HostError: it did not come up.
         """
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "local_stack.functions_host", "--root", str(ROOT), "--port", str(port)),
+            *(sys.executable, "-m", "local_stack.host.functions_host", "--root", str(ROOT), "--port", str(port)),
             *options,
             cwd=ROOT,
             env=_inherited() | environment,

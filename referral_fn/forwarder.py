@@ -12,18 +12,28 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from referral_fn import event, log, strict_json, webhook
-from referral_fn.entra import Tokens
-from referral_fn.normalization import normalize
-from referral_fn.outcome import Deferred, Forwarded, Outcome, RefusalError, Rejected, TroubleError
+from referral_fn import log, strict_json
+from referral_fn.credentials.entra import Tokens
+from referral_fn.errors import PermanentError, RetryableError, Upstream
 from referral_fn.partner_center import PartnerCenter
-from referral_fn.queues import Message, MessageTooLargeError, open_queue
-from referral_fn.requests import InvalidRequestError, ReferralRequest, Trace, plain_text, read_message, read_referral_id
+from referral_fn.queues.base import Message, MessageTooLargeError, open_queue
+from referral_fn.referrals import events
+from referral_fn.referrals.normalization import normalize
+from referral_fn.referrals.outcome import Deferred, Forwarded, Outcome, Rejected
+from referral_fn.referrals.request import (
+    InvalidRequestError,
+    ReferralRequest,
+    Trace,
+    plain_text,
+    read_message,
+    read_referral_id,
+)
 from referral_fn.retry import LONGEST_WAIT
 from referral_fn.settings import Settings, SettingsError, read_for_holding
-from referral_fn.signers import Signers
 from referral_fn.telemetry import Stages
 from referral_fn.timestamps import utc
+from referral_fn.webhooks import signature
+from referral_fn.webhooks.certificates import Signers
 
 _MESSAGE_ROOM = 42_000
 """Bytes that a rejected message may take, as JSON, in one reject; the rest of a reject stays well under 6 KiB."""
@@ -115,17 +125,17 @@ class Forwarder:
                 message = _message(made)
             with stages.traced("publish", "PRODUCER", **self._events.described, messaging_message_id=made.id):
                 await self._events.put(message)
-        except RefusalError as refusal:
-            return refusal.rejected
+        except PermanentError as refusal:
+            return Rejected(refusal.reason, str(refusal), refusal.errors, refusal.upstream)
         except MessageTooLargeError as error:
             return Rejected("event-too-large", str(error))
-        except TroubleError as trouble:
+        except RetryableError as trouble:
             return Deferred(
-                self._delay(request, trouble), trouble.reason, str(trouble), trouble.upstream, trouble.counts
+                self._delay(request, trouble), trouble.reason, str(trouble), trouble.upstream, trouble.attempt_consumed
             )
         return Forwarded(made, fetched.upstream)
 
-    def _delay(self, request: ReferralRequest, trouble: TroubleError) -> float:
+    def _delay(self, request: ReferralRequest, trouble: RetryableError) -> float:
         """The schedule's next delay, or longer where the other side says so.
 
         It is spread, lest a crowd come back as one; and never shorter than stated, so that the last try comes after two
@@ -133,7 +143,7 @@ class Forwarder:
         """
         schedule = self._settings.deferral_schedule
         delay = max(schedule[min(request.attempt, len(schedule) - 1)], trouble.retry_after or 0)
-        if not trouble.counts:
+        if not trouble.attempt_consumed:
             age = (datetime.now(UTC) - request.first_seen).total_seconds()
             delay = max(delay, min(age / 4, schedule[-1]))
         return min(delay * random.uniform(*_SPREAD), LONGEST_WAIT)  # noqa: S311 - no secret
@@ -142,7 +152,7 @@ class Forwarder:
         """Put a request on the requests queue.
 
         Raises:
-            TroubleError: `queue-unavailable` or `token-unavailable`.
+            RetryableError: `queue-unavailable` or `token-unavailable`.
             SettingsError: settings are wrong.
         """
         self._check_settings()
@@ -184,40 +194,40 @@ class Forwarder:
             body: the exact bytes received.
 
         Raises:
-            RefusalError: `signature-invalid`; the log says which check failed.
-            TroubleError: `certificate-unavailable`.
+            PermanentError: `signature-invalid`; the log says which check failed.
+            RetryableError: `certificate-unavailable`.
             SettingsError: settings are wrong.
         """
         self._check_settings()
         try:
-            claim = webhook.read_claim(headers, self._settings.webhook_certificate_hosts)
+            claim = signature.read_claim(headers, self._settings.webhook_certificate_hosts)
             await self._signers.check(body, claim)
-        except webhook.SignatureError as error:
+        except signature.SignatureError as error:
             raise self._refusal(error) from None
 
     async def enqueue_notified(self, request: ReferralRequest) -> None:
         """Put a request on the requests queue that came by an authenticated notification.
 
         Raises:
-            RefusalError: `signature-invalid`: the notification is too old.
-            TroubleError: `queue-unavailable` or `token-unavailable`.
+            PermanentError: `signature-invalid`: the notification is too old.
+            RetryableError: `queue-unavailable` or `token-unavailable`.
         """
         try:
-            webhook.check_age(request.changed_at, self._settings.webhook_max_age, datetime.now(UTC))
-        except webhook.SignatureError as error:
+            signature.check_age(request.changed_at, self._settings.webhook_max_age, datetime.now(UTC))
+        except signature.SignatureError as error:
             raise self._refusal(error) from None
         await self.enqueue(request)
         log.info("webhook.accepted", referralId=request.referral_id, cause=request.cause)
 
     @staticmethod
-    def _refusal(error: webhook.SignatureError) -> RefusalError:
+    def _refusal(error: signature.SignatureError) -> PermanentError:
         log.warning("webhook.refused", check=error.check, detail=str(error))
-        return RefusalError("signature-invalid", "the log of the app says which check failed")
+        return PermanentError("signature-invalid", "the log of the app says which check failed")
 
     async def _enqueue_safely(self, request: ReferralRequest) -> dict[str, Any]:
         try:
             await self.enqueue(request)
-        except TroubleError as trouble:
+        except RetryableError as trouble:
             return {"status": "failed", "detail": str(trouble)}
         return {"status": "queued"}
 
@@ -239,7 +249,7 @@ class Forwarder:
                 once more but rejected.
 
         Raises:
-            TroubleError: the outcome could not be handed on. The message must be delivered again.
+            RetryableError: the outcome could not be handed on. The message must be delivered again.
         """
         request, text = None, message.decode(errors="backslashreplace")
         if self._wrong:
@@ -258,7 +268,7 @@ class Forwarder:
             outcome = Rejected("invalid-request", str(error), errors=({"path": error.path, "rule": error.rule},))
         try:
             await self._hand_on(outcome, request, text, message_id or str(uuid.uuid4()))
-        except TroubleError as trouble:
+        except RetryableError as trouble:
             log.error("handover.failed", messageId=message_id, reason=trouble.reason, detail=str(trouble))
             if not last:
                 raise
@@ -274,7 +284,7 @@ class Forwarder:
     async def _hand_on(self, outcome: Outcome, request: ReferralRequest | None, text: str, reject_id: str) -> None:
         correlation = {"messageId": reject_id, **(request.correlation() if request else {})}
         if isinstance(outcome, Deferred) and request:
-            attempt = request.attempt + outcome.counts
+            attempt = request.attempt + outcome.attempt_consumed
             if attempt <= len(self._settings.deferral_schedule):
                 await self.enqueue(request, attempt=attempt, delay=outcome.delay)
                 seconds = round(outcome.delay)
@@ -291,14 +301,14 @@ class Forwarder:
 
     def _reject_events(
         self, rejected: Rejected, request: ReferralRequest | None, text: str, reject_id: str
-    ) -> Iterator[event.Event[event.RejectData]]:
+    ) -> Iterator[events.Event[events.RejectData]]:
         """The reject: one event, or, where the message is too long to be kept in one, several."""
-        data = event.RejectData(reason=rejected.reason, detail=rejected.detail, attempts=0)
+        data = events.RejectData(reason=rejected.reason, detail=rejected.detail, attempts=0)
         if rejected.errors:
             data["errors"] = list(rejected.errors)
         if rejected.upstream:
             data["upstream"] = rejected.upstream
-        messages: list[event.RejectedMessage | None] = [None]
+        messages: list[events.RejectedMessage | None] = [None]
         if request:
             data |= {
                 "referralId": request.referral_id,
@@ -308,11 +318,11 @@ class Forwarder:
         else:
             messages = list(_parts(text))
         for number, message in enumerate(messages, 1):
-            yield event.Event(
+            yield events.Event(
                 id=reject_id if number == 1 else f"{reject_id}/{number}",
                 source=self._settings.source,
-                type=event.REJECT_TYPE,
-                dataschema=event.REJECT_SCHEMA,
+                type=events.REJECT_TYPE,
+                dataschema=events.REJECT_SCHEMA,
                 subject=request.referral_id if request else None,
                 time=utc(datetime.now(UTC)),
                 extensions=request.context() if request else {},
@@ -320,17 +330,17 @@ class Forwarder:
             )
 
 
-def _message(made: event.Event[Any]) -> Message:
+def _message(made: events.Event[Any]) -> Message:
     """The message that carries an event. Properties are what a subscriber may want to filter by."""
     said = {**made.data, **made.extensions}
     filters = {name: said[name] for name in ("category", "status", "type", "cause", "reason") if name in said}
     session = made.extensions.get("partitionkey") or made.subject or made.id
-    return Message(made.encode(), made.id, session, made.subject, made.type, event.CONTENT_TYPE, filters)
+    return Message(made.encode(), made.id, session, made.subject, made.type, events.CONTENT_TYPE, filters)
 
 
-def _flat(upstream: event.Upstream | None) -> dict[str, Any]:
+def _flat(upstream: Upstream | None) -> dict[str, Any]:
     """What Partner Center answered, as fields of a log event."""
-    said = upstream or event.Upstream()
+    said = upstream or Upstream()
     return {
         "status": said.get("status"),
         "code": said.get("code"),
@@ -339,7 +349,7 @@ def _flat(upstream: event.Upstream | None) -> dict[str, Any]:
     }
 
 
-def _parts(text: str) -> Iterator[event.RejectedMessage]:
+def _parts(text: str) -> Iterator[events.RejectedMessage]:
     if len(strict_json.dumps(text)) <= _MESSAGE_ROOM:
         yield {"text": text}
         return

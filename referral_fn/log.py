@@ -13,7 +13,7 @@ from referral_fn.timestamps import utc
 _logger = logging.getLogger("referral_fn")
 
 
-class Lines(logging.Formatter):
+class JsonLinesFormatter(logging.Formatter):
     """Events as lines of JSON with `time` and `level`, for wherever no Functions host adds these."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -40,7 +40,7 @@ def error(event: str, **fields: object) -> None:
 def to_stderr(level: int) -> None:
     """Write events of this level and above to stderr, a line each, and nowhere else."""
     handler = logging.StreamHandler()
-    handler.setFormatter(Lines())
+    handler.setFormatter(JsonLinesFormatter())
     _logger.handlers[:] = [handler]
     _logger.setLevel(level)
     _logger.propagate = False

@@ -11,11 +11,10 @@ from http import HTTPStatus
 import aiohttp
 
 from referral_fn import log
-from referral_fn.credentials import TokenSource
-from referral_fn.event import Upstream
-from referral_fn.outcome import RefusalError, TroubleError
-from referral_fn.referral import InvalidReferralError, Referral, read_referral
-from referral_fn.requests import ReferralRequest
+from referral_fn.credentials.token_source import TokenSource
+from referral_fn.errors import PermanentError, RetryableError, Upstream
+from referral_fn.referrals.request import ReferralRequest
+from referral_fn.referrals.wire import InvalidReferralError, Referral, read_referral
 from referral_fn.retry import read_retry_after, retrying
 from referral_fn.settings import Settings
 from referral_fn.strict_json import InvalidJSONError, loads
@@ -53,18 +52,20 @@ class Gate:
         """Let one request through.
 
         Raises:
-            TroubleError: `upstream-throttled`: it is closed, or half open with a request under way.
+            RetryableError: `upstream-throttled`: it is closed, or half open with a request under way.
         """
         closed_for = max(self._opens - time.monotonic(), 0.0)
         if closed_for or self._probing:
             detail = "Partner Center asked for a pause"
-            raise TroubleError("upstream-throttled", detail, retry_after=closed_for, quick=False, counts=False)
+            raise RetryableError(
+                "upstream-throttled", detail, retry_after=closed_for, quick=False, attempt_consumed=False
+            )
         self._probing = probe = self._half_open
         try:
             yield
-        except TroubleError:
+        except RetryableError:
             raise
-        except RefusalError:
+        except PermanentError:
             self._half_open &= not probe
             raise
         else:
@@ -95,8 +96,8 @@ class PartnerCenter:
         """Fetch a referral, in up to three quick attempts.
 
         Raises:
-            RefusalError: `referral-not-found`, `upstream-refused`, `invalid-referral`, `event-too-large`.
-            TroubleError: `upstream-throttled`, `upstream-unavailable`, `upstream-timeout`, `upstream-denied`,
+            PermanentError: `referral-not-found`, `upstream-refused`, `invalid-referral`, `event-too-large`.
+            RetryableError: `upstream-throttled`, `upstream-unavailable`, `upstream-timeout`, `upstream-denied`,
                 `token-unavailable`.
         """
         return await retrying(lambda seconds: self._attempt(request, seconds), budget=self._settings.retry_budget)
@@ -142,10 +143,10 @@ class PartnerCenter:
                         break
         except TimeoutError:
             log.warning("upstream.failed", **correlation, error="timeout", seconds=round(time.monotonic() - started, 3))
-            raise TroubleError("upstream-timeout", "Partner Center did not answer in time") from None
+            raise RetryableError("upstream-timeout", "Partner Center did not answer in time") from None
         except aiohttp.ClientError as error:
             log.warning("upstream.failed", **correlation, error=type(error).__name__)
-            raise TroubleError(
+            raise RetryableError(
                 "upstream-unavailable", f"no answer from Partner Center: {type(error).__name__}"
             ) from None
         log.info(
@@ -160,40 +161,40 @@ class PartnerCenter:
 
     def _error(
         self, request: ReferralRequest, answer: aiohttp.ClientResponse, body: bytearray
-    ) -> RefusalError | TroubleError:
+    ) -> PermanentError | RetryableError:
         """What an answer other than 200 means. Statuses nobody documents count as trouble: that loses nothing."""
         status, upstream = answer.status, _upstream(answer, body)
         said = f"Partner Center answered {status}"
         if status in _NOT_FOUND:
-            return RefusalError("referral-not-found", said, upstream=upstream)
+            return PermanentError("referral-not-found", said, upstream=upstream)
         if status in _REFUSED:
-            return RefusalError("upstream-refused", said, upstream=upstream)
+            return PermanentError("upstream-refused", said, upstream=upstream)
         if status in _DENIED:
             log.error("upstream.denied", **request.correlation(), **upstream)
-            return TroubleError("upstream-denied", said, upstream=upstream, quick=False)
+            return RetryableError("upstream-denied", said, upstream=upstream, quick=False)
         retry_after = read_retry_after(answer.headers.get("Retry-After"))
         throttled = status == HTTPStatus.TOO_MANY_REQUESTS
         if retry_after is not None and (throttled or status == HTTPStatus.SERVICE_UNAVAILABLE):
             self.gate.close(retry_after)
         reason = "upstream-throttled" if throttled else "upstream-unavailable"
-        return TroubleError(reason, said, retry_after=retry_after, upstream=upstream)
+        return RetryableError(reason, said, retry_after=retry_after, upstream=upstream)
 
 
 def _read(answer: aiohttp.ClientResponse, body: bytearray, referral_id: str) -> Referral:
     """The referral in a 200. What is no JSON comes from a proxy or was cut short, and may be whole the next time."""
     kind = answer.content_type
     if kind != "application/json" and not kind.endswith("+json"):
-        raise TroubleError("upstream-unavailable", "Partner Center's answer is not JSON", upstream=_upstream(answer))
+        raise RetryableError("upstream-unavailable", "Partner Center's answer is not JSON", upstream=_upstream(answer))
     if len(body) > MAX_ANSWER:
-        raise RefusalError("event-too-large", f"the referral is over {MAX_ANSWER} bytes", upstream=_upstream(answer))
+        raise PermanentError("event-too-large", f"the referral is over {MAX_ANSWER} bytes", upstream=_upstream(answer))
     try:
         return read_referral(bytes(body), referral_id)
     except InvalidJSONError as error:
-        raise TroubleError(
+        raise RetryableError(
             "upstream-unavailable", f"Partner Center's answer {error}", upstream=_upstream(answer)
         ) from None
     except InvalidReferralError as error:
-        raise RefusalError(
+        raise PermanentError(
             "invalid-referral",
             "Partner Center's answer is not the referral that was asked for",
             errors=error.findings,

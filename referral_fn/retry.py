@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
-from referral_fn.outcome import TroubleError
+from referral_fn.errors import RetryableError
 
 ATTEMPTS = 3
 LONGEST_WAIT = 7 * 24 * 3600
@@ -28,14 +28,14 @@ async def retrying(attempt: Callable[[float], Awaitable[T]], *, budget: float) -
         budget: seconds that all of it may take.
 
     Raises:
-        TroubleError: the last one, once attempts or time are used up, or when it says that being quick cannot help.
+        RetryableError: the last one, once attempts or time are used up, or when it says that being quick cannot help.
     """
     clock = asyncio.get_running_loop().time
     deadline = clock() + budget
     for number in range(1, ATTEMPTS):
         try:
             return await attempt(min(budget / 2, deadline - clock()))
-        except TroubleError as trouble:
+        except RetryableError as trouble:
             pause = trouble.retry_after
             if pause is None:
                 pause = budget * _FIRST_PAUSE * 2 ** (number - 1) * random.uniform(0.5, 1.5)  # noqa: S311 - no secret

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from referral_fn.requests import ReferralRequest, Trace
+from referral_fn.referrals.request import ReferralRequest, Trace
 
 try:
     from opentelemetry import trace as opentelemetry

@@ -2,18 +2,18 @@
 
 from typing import Any
 
-from referral_fn import event
-from referral_fn.requests import REFERRAL_EVENTS
-from referral_fn.service_bus import MAX_ID, ServiceBusQueue
-from referral_fn.storage_queue import StorageQueue
-from schemas import events, openapi
+from referral_fn.queues.service_bus import MAX_ID, ServiceBusQueue
+from referral_fn.queues.storage import StorageQueue
+from referral_fn.referrals import events
+from referral_fn.referrals.request import REFERRAL_EVENTS
+from schemas import event_schemas, openapi
 
 _JSON = "application/json"
-_REFERRAL = events.example(event.REFERRAL_TYPE)
-_REJECT = events.example(event.REJECT_TYPE)
+_REFERRAL = event_schemas.example(events.REFERRAL_TYPE)
+_REJECT = event_schemas.example(events.REJECT_TYPE)
 _FILTERS = {
-    event.REFERRAL_TYPE: ("category", "status", "type", "cause"),
-    event.REJECT_TYPE: ("reason", "cause"),
+    events.REFERRAL_TYPE: ("category", "status", "type", "cause"),
+    events.REJECT_TYPE: ("reason", "cause"),
 }
 """The application properties of a message on Service Bus, which its subscriptions can filter by."""
 
@@ -33,7 +33,7 @@ def document() -> dict[str, Any]:
             "license": {"name": http["info"]["license"]["name"], "url": "https://opensource.org/license/mit"},
             "tags": http["tags"][:1],
         },
-        "defaultContentType": event.CONTENT_TYPE,
+        "defaultContentType": events.CONTENT_TYPE,
         "servers": {
             "storage": {
                 "host": "{account}.queue.core.windows.net",
@@ -84,8 +84,8 @@ def document() -> dict[str, Any]:
                 }
             },
             "schemas": {
-                **_alone(events.components(event.REFERRAL_TYPE, "ReferralEvent")),
-                **_alone(events.components(event.REJECT_TYPE, "RejectEvent")),
+                **_alone(event_schemas.components(events.REFERRAL_TYPE, "ReferralEvent")),
+                **_alone(event_schemas.components(events.REJECT_TYPE, "RejectEvent")),
                 "Request": _request_schema(),
                 "Notification": openapi.notification_schemas()["ReferralNotification"],
                 "ReferralId": openapi.guid(),
@@ -135,13 +135,13 @@ def _alone(schema: Any) -> Any:
 
 
 def _outgoing() -> dict[str, Any]:
-    kinds = {"Referral": (event.REFERRAL_TYPE, _REFERRAL), "Reject": (event.REJECT_TYPE, _REJECT)}
+    kinds = {"Referral": (events.REFERRAL_TYPE, _REFERRAL), "Reject": (events.REJECT_TYPE, _REJECT)}
     messages: dict[str, Any] = {}
     for kind, (event_type, example) in kinds.items():
         message = {
             "name": event_type,
             "title": kind,
-            "contentType": event.CONTENT_TYPE,
+            "contentType": events.CONTENT_TYPE,
             "payload": {"$ref": f"#/components/schemas/{kind}Event"},
         }
         messages[f"{kind.lower()}OnStorage"] = {
@@ -173,7 +173,7 @@ def _headers(event_type: str) -> dict[str, Any]:
             "SessionId": {**text, "description": "The event's `partitionkey`, else its `subject`, else its `id`."},
             "CorrelationId": {**text, "description": "The event's `subject`."},
             "Label": {"const": event_type, "description": "The event's `type`; newer libraries call it the subject."},
-            "ContentType": {"const": event.CONTENT_TYPE, "description": "What the body is."},
+            "ContentType": {"const": events.CONTENT_TYPE, "description": "What the body is."},
             "applicationProperties": {
                 "type": "object",
                 "description": "Those that the event has.",
@@ -192,13 +192,13 @@ def _headers(event_type: str) -> dict[str, Any]:
 
 
 def _sent(event_type: str) -> dict[str, Any]:
-    made = _REFERRAL if event_type == event.REFERRAL_TYPE else _REJECT
+    made = _REFERRAL if event_type == events.REFERRAL_TYPE else _REJECT
     return {
         "MessageId": made["id"],
         "SessionId": made.get("partitionkey", made["subject"]),
         "CorrelationId": made["subject"],
         "Label": event_type,
-        "ContentType": event.CONTENT_TYPE,
+        "ContentType": events.CONTENT_TYPE,
         "applicationProperties": {name: made["data"][name] for name in _FILTERS[event_type] if name in made["data"]},
     }
 
@@ -212,7 +212,7 @@ def _requests() -> dict[str, Any]:
         "referralId": ("A bare referral ID", "text/plain", "ReferralId", referral_id),
         "request": ("A request, new or put off", _JSON, "Request", deferred),
         "notification": ("A notification of Partner Center's", _JSON, "Notification", openapi.notification()),
-        "cloudEvent": ("An event of the referral's", event.CONTENT_TYPE, "CloudEvent", _REFERRAL),
+        "cloudEvent": ("An event of the referral's", events.CONTENT_TYPE, "CloudEvent", _REFERRAL),
     }
     return {
         name: {

@@ -4,14 +4,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from schemas import asyncapi, events, openapi
+from schemas import asyncapi, event_schemas, openapi
 
 ROOT = Path(__file__).parent.parent
-JSON_SCHEMAS = {f"schemas/{name}.json": events.schema_of(name) for name in events.SCHEMAS}
+JSON_SCHEMAS = {f"schemas/{name}.json": event_schemas.schema_of(name) for name in event_schemas.SCHEMAS}
 DOCUMENTS: dict[str, dict[str, Any]] = {
     **JSON_SCHEMAS,
     "schemas/asyncapi.json": asyncapi.document(),
-    "referral_fn/openapi.json": openapi.document(),  # deployed, for the app serves it
+    "referral_fn/api/openapi.json": openapi.document(),  # deployed, for the app serves it
 }
 """By path."""
 

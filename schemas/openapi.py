@@ -5,13 +5,14 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from referral_fn import event, problems
-from referral_fn.requests import MAX_BATCH, MAX_BODY, MAX_NOTIFICATION, REFERRAL_EVENTS, TEST_EVENT
-from schemas import events
+from referral_fn.api import problems
+from referral_fn.referrals import events
+from referral_fn.referrals.request import MAX_BATCH, MAX_BODY, MAX_NOTIFICATION, REFERRAL_EVENTS, TEST_EVENT
+from schemas import event_schemas
 
 _PROJECT = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 _GUID = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
-_SEED_ID = events.example(event.REFERRAL_TYPE)["subject"]
+_SEED_ID = event_schemas.example(events.REFERRAL_TYPE)["subject"]
 _KEYED: list[dict[str, list[str]]] = [{"functionKey": []}, {"functionKeyInQuery": []}]
 _FORWARDING = (
     *("referral-not-found", "upstream-refused", "invalid-referral", "event-too-large", "upstream-denied"),
@@ -53,7 +54,7 @@ def document() -> dict[str, Any]:
                     "schema": {"type": "integer", "minimum": 0},
                 },
             },
-            "schemas": {**events.components(event.REFERRAL_TYPE, "ReferralEvent"), **_schemas()},
+            "schemas": {**event_schemas.components(events.REFERRAL_TYPE, "ReferralEvent"), **_schemas()},
         },
     }
 
@@ -226,7 +227,7 @@ def _context() -> list[dict[str, Any]]:
 def _event_answer() -> dict[str, Any]:
     return {
         "description": "The event, which is on the events queue.",
-        "content": {event.CONTENT_TYPE: {"schema": {"$ref": "#/components/schemas/ReferralEvent"}}},
+        "content": {events.CONTENT_TYPE: {"schema": {"$ref": "#/components/schemas/ReferralEvent"}}},
     }
 
 
@@ -380,7 +381,7 @@ def _schemas() -> dict[str, Any]:
 
 
 def _upstream() -> dict[str, Any]:
-    rejects = events.components(event.REJECT_TYPE, "RejectEvent")
+    rejects = event_schemas.components(events.REJECT_TYPE, "RejectEvent")
     return {"Upstream": rejects["Upstream"]}
 
 

@@ -14,7 +14,7 @@ from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
 ROOT = Path(__file__).parent.parent
-OPENAPI: dict[str, Any] = json.loads((ROOT / "referral_fn" / "openapi.json").read_text(encoding="utf-8"))
+OPENAPI: dict[str, Any] = json.loads((ROOT / "referral_fn" / "api" / "openapi.json").read_text(encoding="utf-8"))
 ASYNCAPI: dict[str, Any] = json.loads((ROOT / "schemas" / "asyncapi.json").read_text(encoding="utf-8"))
 CONTRACTS = ROOT / ".venv" / "contracts"
 PATH = os.pathsep.join([str(ROOT / ".venv" / "bin"), str(CONTRACTS / "node_modules" / ".bin"), os.environ["PATH"]])

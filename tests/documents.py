@@ -11,7 +11,7 @@ SEED_ID = "fa2ebe8d-754c-4d43-baa1-c31688a9c8ff"
 COLLECTION = "https://api.partner.microsoft.com/v1/referrals"
 
 _SEED: dict[str, Any] = json.loads(
-    (Path(__file__).parent.parent / "local_stack" / "seed_referral.json").read_text(encoding="utf-8")
+    (Path(__file__).parent.parent / "local_stack" / "stand_ins" / "seed_referral.json").read_text(encoding="utf-8")
 )
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from rich.progress import Progress
 
-from local_stack import chaos, outage
-from local_stack.chaos import Fed
-from local_stack.partner_center import Fault
+from endurance import chaos, outage
+from endurance.chaos import Fed
+from local_stack.stand_ins.partner_center import Fault
 from tests.conftest import StartApp, eventually_empty, eventually_holds, until
 from tests.documents import seed
 
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parent.parent
 @pytest.mark.timeout(300)
 async def test_in_the_chaos_every_referral_is_accounted_for(kind: str) -> None:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "local_stack.chaos", "-n", "250", "--queue", kind),
+        *(sys.executable, "-m", "endurance.chaos", "-n", "250", "--queue", kind),
         cwd=ROOT,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

@@ -11,13 +11,13 @@ import jsonschema
 import pytest
 from cloudevents.core.bindings.http import HTTPMessage, from_structured_event
 
-from local_stack.partner_center import Fault
-from local_stack.referrals import REFERRALS
-from referral_fn.event import CONTENT_TYPE, REFERRAL_TYPE, REJECT_TYPE
-from schemas.events import schema_of
+from local_stack.stand_ins.partner_center import Fault
+from local_stack.stand_ins.referrals import REFERRALS
+from referral_fn.referrals.events import CONTENT_TYPE, REFERRAL_TYPE, REJECT_TYPE
+from schemas.event_schemas import schema_of
 from tests.conftest import App, StartApp, eventually_empty, eventually_holds, until
 from tests.documents import SEED_ID, seed
-from tests.test_contacts import PERSONAL, gossip
+from tests.referrals.test_contact_policy import PERSONAL, gossip
 
 REFERRAL, REJECT = (jsonschema.Draft202012Validator(schema_of(name)) for name in (REFERRAL_TYPE, REJECT_TYPE))
 IDS = [referral["id"] for referral in REFERRALS]

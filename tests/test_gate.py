@@ -5,7 +5,7 @@ import contextlib
 import pytest
 
 from referral_fn import partner_center
-from referral_fn.outcome import RefusalError, TroubleError
+from referral_fn.errors import PermanentError, RetryableError
 from referral_fn.partner_center import Gate
 
 
@@ -28,12 +28,12 @@ def passes(gate: Gate) -> bool:
     try:
         with gate.passage():
             return True
-    except TroubleError:
+    except RetryableError:
         return False
 
 
-def trouble() -> TroubleError:
-    return TroubleError("upstream-unavailable", "detail")
+def trouble() -> RetryableError:
+    return RetryableError("upstream-unavailable", "detail")
 
 
 def test_an_open_gate_lets_any_number_through_at_once() -> None:
@@ -47,10 +47,10 @@ def test_a_closed_gate_says_for_how_long(clock: Clock) -> None:
     gate.close(30)
     gate.close(10)
     clock.now += 12
-    with pytest.raises(TroubleError) as held, gate.passage():
+    with pytest.raises(RetryableError) as held, gate.passage():
         pass
     assert held.value.retry_after == 18
-    assert (held.value.reason, held.value.quick, held.value.counts) == ("upstream-throttled", False, False)
+    assert (held.value.reason, held.value.quick, held.value.attempt_consumed) == ("upstream-throttled", False, False)
 
 
 def test_one_probes_and_the_others_wait_for_it(clock: Clock) -> None:
@@ -68,8 +68,8 @@ def test_a_refusal_opens_it_too_for_an_answer_is_an_answer(clock: Clock) -> None
     gate = Gate()
     gate.close(30)
     clock.now += 30
-    with pytest.raises(RefusalError), gate.passage():
-        raise RefusalError("referral-not-found", "detail")
+    with pytest.raises(PermanentError), gate.passage():
+        raise PermanentError("referral-not-found", "detail")
     with gate.passage():
         assert passes(gate)
 
@@ -89,7 +89,7 @@ def test_a_probe_that_is_throttled_closes_it_again(clock: Clock) -> None:
     gate = Gate()
     gate.close(30)
     clock.now += 30
-    with contextlib.suppress(TroubleError), gate.passage():
+    with contextlib.suppress(RetryableError), gate.passage():
         gate.close(60)
         raise trouble()
     clock.now += 59

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from local_stack.partner_center import Fault
+from local_stack.stand_ins.partner_center import Fault
 from tests.conftest import App, StartApp, eventually_empty, eventually_holds, until
 from tests.documents import seed
 

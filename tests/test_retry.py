@@ -4,14 +4,14 @@ from email.utils import format_datetime
 
 import pytest
 
-from referral_fn.outcome import TroubleError
+from referral_fn.errors import RetryableError
 from referral_fn.retry import LONGEST_WAIT, read_retry_after, retrying
 
 
 class Attempts:
     """Fails as told, then succeeds; notes the seconds it was given."""
 
-    def __init__(self, *troubles: TroubleError) -> None:
+    def __init__(self, *troubles: RetryableError) -> None:
         self.troubles = list(troubles)
         self.given: list[float] = []
 
@@ -22,8 +22,8 @@ class Attempts:
         return "done"
 
 
-def trouble(retry_after: float | None = None, *, quick: bool = True) -> TroubleError:
-    return TroubleError("reason", "detail", retry_after=retry_after, quick=quick)
+def trouble(retry_after: float | None = None, *, quick: bool = True) -> RetryableError:
+    return RetryableError("reason", "detail", retry_after=retry_after, quick=quick)
 
 
 async def test_the_third_attempt_may_succeed() -> None:
@@ -35,14 +35,14 @@ async def test_the_third_attempt_may_succeed() -> None:
 
 async def test_there_is_no_fourth() -> None:
     attempts = Attempts(*[trouble() for _ in range(9)])
-    with pytest.raises(TroubleError):
+    with pytest.raises(RetryableError):
         await retrying(attempts, budget=0.4)
     assert len(attempts.given) == 3
 
 
 async def test_what_cannot_be_helped_quickly_is_tried_once() -> None:
     attempts = Attempts(trouble(quick=False))
-    with pytest.raises(TroubleError):
+    with pytest.raises(RetryableError):
         await retrying(attempts, budget=20)
     assert len(attempts.given) == 1
 
@@ -56,7 +56,7 @@ async def test_a_pause_asked_for_is_made_where_it_fits_the_budget() -> None:
 
 async def test_a_pause_that_does_not_fit_is_left_to_the_deferral() -> None:
     attempts = Attempts(trouble(5))
-    with pytest.raises(TroubleError) as raised:
+    with pytest.raises(RetryableError) as raised:
         await retrying(attempts, budget=1)
     assert (len(attempts.given), raised.value.retry_after) == (1, 5)
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from referral_fn.queues import BUDGET
+from referral_fn.queues.base import BUDGET
 from referral_fn.settings import SettingsError, read_max_dequeue_count, read_settings
 
 QUEUES = {

@@ -16,12 +16,12 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from local_stack.partner_center import Fault
 from local_stack.stack import Queues, Stack
+from local_stack.stand_ins.partner_center import Fault
 from referral_fn import log, telemetry
 from referral_fn.forwarder import Forwarder
-from referral_fn.outcome import Forwarded
-from referral_fn.requests import ReferralRequest, Trace
+from referral_fn.referrals.outcome import Forwarded
+from referral_fn.referrals.request import ReferralRequest, Trace
 from referral_fn.settings import read_settings
 from tests.documents import seed
 
@@ -173,7 +173,7 @@ def test_outside_a_host_an_event_is_a_line_of_json(capsys: pytest.CaptureFixture
 
 def test_every_event_the_code_logs_is_documented_and_the_reverse() -> None:
     written = re.compile(r'log\.(?:info|warning|error)\(\s*"([a-z.-]+)"')
-    code = [ROOT / "function_app.py", *(ROOT / "referral_fn").glob("*.py")]
+    code = [ROOT / "function_app.py", *(ROOT / "referral_fn").rglob("*.py")]
     logged = {name for path in code for name in written.findall(path.read_text(encoding="utf-8"))}
     documented = re.findall(
         r"^\| `([a-z]+\.[a-z-]+)` \|", (ROOT / "docs" / "operations.md").read_text("utf-8"), re.MULTILINE

@@ -14,11 +14,11 @@ import pytest
 from aiohttp import web
 from cryptography.hazmat.primitives import hashes
 
-from local_stack.serving import serving
-from local_stack.signing import Identity
 from local_stack.stack import Queues, Stack
-from local_stack.webhooks import notification
-from referral_fn import api
+from local_stack.stand_ins.serving import serving
+from local_stack.stand_ins.signing import Identity
+from local_stack.stand_ins.webhooks import notification
+from referral_fn.api import handlers
 from referral_fn.forwarder import Forwarder
 from referral_fn.settings import read_settings
 from tests.contract import check_answer
@@ -75,9 +75,9 @@ class Attacked:
     roots: Path
     log: Callable[[], list[dict[str, Any]]]
 
-    async def post(self, headers: dict[str, str], body: bytes = BODY) -> api.Answer:
+    async def post(self, headers: dict[str, str], body: bytes = BODY) -> handlers.Answer:
         named = {name.lower(): value for name, value in headers.items()}
-        answer = await api.webhook(lambda: self.forwarder, named, body)
+        answer = await handlers.webhook(lambda: self.forwarder, named, body)
         said = json.loads(answer.body) if answer.body else None
         check_answer("post", "/webhooks/partner-center", answer.status, answer.content_type, said)
         return answer

@@ -1,0 +1,1 @@
+"""Long runs that show that nothing is lost."""

@@ -1,0 +1,173 @@
+"""Entra ID's token endpoint, as an app with a federated credential uses it, and the device codes of its users."""
+
+import base64
+import json
+import secrets
+import time
+from collections import Counter
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import jwt
+from aiohttp import web
+
+from local_stack.stand_ins.tokens import ISSUER, TENANT, Issuer, object_id
+
+APP_CLIENT_ID = "c1b9a7de-5f43-4a8e-9a55-0d4d2f1f7e66"
+"""The app registration."""
+
+EXCHANGE = "api://AzureADTokenExchange"
+USER = "lead.admin@northwind.example"
+_DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
+_ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+
+
+class Entra:
+    """One tenant, one app, and its federated credential: a managed identity. Refuses what the real one refuses."""
+
+    def __init__(self, issuer: Issuer, identity_client_id: str) -> None:
+        self._issuer = issuer
+        self.subject = object_id(identity_client_id)
+        """The subject of the app's federated credential."""
+        self.issuer = ISSUER
+        """Its issuer."""
+        self.lifetime = 3600.0
+        """Seconds that an access token is valid for."""
+        self.requests: Counter[str] = Counter()
+        """Tokens asked for, by grant type."""
+        self.refusal: int | None = None
+        """The AADSTS number to refuse every token with."""
+        self.single_use = False
+        """Whether a refresh token is void once redeemed; the real ones are good for the rest of their 90 days."""
+        self.home_tenant = TENANT
+        """The tenant of the user who signs in."""
+        self._refresh_tokens: set[str] = set()
+        self._devices: dict[str, bool] = {}
+        self.app = web.Application()
+        root = f"/{TENANT}"
+        self.app.router.add_get(f"{root}/v2.0/.well-known/openid-configuration", self._discovery)
+        self.app.router.add_post(f"{root}/oauth2/v2.0/token", self._token)
+        self.app.router.add_post(f"{root}/oauth2/v2.0/devicecode", self._device_code)
+
+    def new_refresh_token(self) -> str:
+        """A refresh token of a user who consented."""
+        token = f"0.{secrets.token_urlsafe(48)}"
+        self._refresh_tokens.add(token)
+        self._issuer.secrets.add(token)
+        return token
+
+    def revoke(self) -> None:
+        """Void all refresh tokens, as when the user's password is reset."""
+        self._refresh_tokens.clear()
+
+    async def _discovery(self, request: web.Request) -> web.Response:
+        root = f"https://{request.host}/{TENANT}"
+        return web.json_response(
+            {
+                "issuer": f"{root}/v2.0",
+                "authorization_endpoint": f"{root}/oauth2/v2.0/authorize",
+                "token_endpoint": f"{root}/oauth2/v2.0/token",
+                "device_authorization_endpoint": f"{root}/oauth2/v2.0/devicecode",
+            }
+        )
+
+    async def _token(self, request: web.Request) -> web.Response:
+        form = {name: str(value) for name, value in (await request.post()).items()}
+        grant = form.get("grant_type", "")
+        self.requests[grant] += 1
+        if form.get("client_id") != APP_CLIENT_ID:
+            return _refused("unauthorized_client", 700016)
+        if self.refusal:
+            return _refused("invalid_grant", self.refusal)
+        if grant == _DEVICE_GRANT:
+            return self._device_token(form)
+        number = self._check_assertion(form)
+        return _refused("invalid_client", number) if number else self._grant(grant, form)
+
+    def _grant(self, grant: str, form: Mapping[str, str]) -> web.Response:
+        if grant == "client_credentials" and form.get("scope", "").endswith("/.default"):
+            return web.json_response(self._access(form["scope"], {"roles": ["Referrals.Read"]}))
+        return self._redeem(form) if grant == "refresh_token" else _refused("unsupported_grant_type", 70003)
+
+    def _check_assertion(self, form: Mapping[str, str]) -> int | None:
+        """The number of what is wrong with the client assertion, none where nothing is."""
+        if form.get("client_assertion_type") != _ASSERTION:
+            return 7000218
+        try:
+            claims = self._issuer.check(form.get("client_assertion", ""), EXCHANGE)
+        except jwt.InvalidAudienceError:
+            return 700212
+        except jwt.InvalidTokenError:
+            return 700024
+        if claims["iss"] != self.issuer:
+            return 700211
+        return None if claims["sub"] == self.subject else 700213
+
+    def _redeem(self, form: Mapping[str, str]) -> web.Response:
+        used = form.get("refresh_token", "")
+        if used not in self._refresh_tokens:
+            return _refused("invalid_grant", 50173)
+        if self.single_use:
+            self._refresh_tokens.discard(used)
+        return web.json_response(self._signed_in(form.get("scope", "")))
+
+    def _signed_in(self, scope: str) -> dict[str, Any]:
+        """Tokens of the user. The scope comes with OpenID's own, which are no audience."""
+        audience = next(part for part in scope.split() if part not in ("openid", "profile", "offline_access"))
+        identity = {
+            "aud": APP_CLIENT_ID,
+            "tid": self.home_tenant,
+            "oid": object_id(USER),
+            "sub": object_id(USER),
+            "preferred_username": USER,
+            "iss": ISSUER,
+            "iat": int(time.time()),
+            "exp": int(time.time()) + 3600,
+        }
+        info = json.dumps({"uid": object_id(USER), "utid": self.home_tenant}).encode()
+        return {
+            **self._access(audience, {"scp": "user_impersonation", "upn": USER}),
+            "refresh_token": self.new_refresh_token(),
+            "id_token": jwt.encode(identity, "a key that nobody checks, for the line is trusted", algorithm="HS256"),
+            "client_info": base64.urlsafe_b64encode(info).decode().rstrip("="),
+        }
+
+    def _access(self, scope: str, claims: dict[str, Any]) -> dict[str, Any]:
+        audience = scope.removesuffix("/.default")
+        token = self._issuer.mint(audience, APP_CLIENT_ID, self.lifetime, **claims)
+        return {"token_type": "Bearer", "expires_in": int(self.lifetime), "access_token": token, "scope": scope}
+
+    async def _device_code(self, request: web.Request) -> web.Response:
+        code, user_code = secrets.token_urlsafe(16), secrets.token_hex(4).upper()
+        self._devices[code] = False
+        return web.json_response(
+            {
+                "device_code": code,
+                "user_code": user_code,
+                "verification_uri": f"https://{request.host}/device",
+                "expires_in": 60,
+                "interval": 1,
+                "message": f"To sign in, open https://{request.host}/device and enter the code {user_code}.",
+            }
+        )
+
+    def _device_token(self, form: Mapping[str, str]) -> web.Response:
+        """The user takes a second to sign in: the first time of asking, they have not yet."""
+        code = form.get("device_code", "")
+        if code not in self._devices:
+            return _refused("invalid_grant", 70008)
+        if not self._devices[code]:
+            self._devices[code] = True
+            return _refused("authorization_pending", 70016)
+        return web.json_response(self._signed_in(form.get("scope") or "https://api.partner.microsoft.com/.default"))
+
+
+def _refused(error: str, number: int) -> web.Response:
+    """A refusal as Entra ID words it, with a person's name in it, for nothing of it may get into a log."""
+    body = {
+        "error": error,
+        "error_description": f"AADSTS{number}: {USER} was refused.\r\nTrace ID: {secrets.token_hex(8)}",
+        "error_codes": [number],
+    }
+    return web.json_response(body, status=HTTPStatus.BAD_REQUEST)

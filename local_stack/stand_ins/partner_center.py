@@ -1,0 +1,249 @@
+"""Partner Center's referrals API, as far as this app calls it; and the faults it may be told to have."""
+
+import asyncio
+import contextlib
+import dataclasses
+import hashlib
+import json
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+import jwt
+from aiohttp import web
+
+from local_stack.stand_ins.referrals import REFERRALS
+from local_stack.stand_ins.tokens import Issuer
+
+AUDIENCE = "https://api.partner.microsoft.com"
+ANY = "*"
+KINDS = {"status", "reset", "reset-mid-body", "truncated", "garbage", "html", "long-html", "oversize", "redirect"}
+KINDS |= {"stall", "replace", "latency", "kill"}
+_CODES = {
+    400: "invalidRequest",
+    401: "unauthenticated",
+    403: "accessDenied",
+    404: "itemNotFound",
+    412: "preconditionFailed",
+    503: "serviceNotAvailable",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What to do instead of answering with the referral.
+
+    `kind` is one of `KINDS`; `replace` answers `document`, and `latency` answers after `seconds`.
+    """
+
+    kind: str
+    status: int = 500
+    retry_after: str | None = None
+    seconds: float = 0
+    document: Any = None
+    times: int | None = None
+    """For so many requests; absent: until lifted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request the API was sent: no token, but enough to tell two apart."""
+
+    referral_id: str
+    client_request_id: str
+    traceparent: str | None
+    token_hash: str
+    at: float
+    """By the monotonic clock."""
+
+
+class PartnerCenter:
+    """The API. Refuses what the real one refuses: wrong tokens, a missing Accept, a client-request-id used before."""
+
+    def __init__(self, issuer: Issuer) -> None:
+        self._issuer = issuer
+        self.referrals: dict[str, Any] = {}
+        self.faults: dict[str, Fault] = {}
+        """By referral ID, or `ANY`."""
+        self.calls: list[Call] = []
+        self.refused_tokens: set[str] = set()
+        """Hashes of tokens that are no longer accepted; with `ANY` among them, none is."""
+        self.wants_user = False
+        """Whether a token must be that of an app with a user, as today's API demands."""
+        self.killing: Callable[[], None] = lambda: None
+        """What a fault of the kind `kill` does: it ends the worker that asks."""
+        self.asked: Callable[[Call], None] = lambda _: None
+        """Called with each request as it comes."""
+        self.followed = 0
+        """How often a redirect of ours was followed."""
+        self.app = web.Application(middlewares=[_enveloped])
+        self.app.router.add_get("/v1/referrals/{id}", self._referral)
+        self.app.router.add_get("/v1.0/engagements/referrals/{id}", self._referral)
+        self.app.router.add_get("/elsewhere", self._elsewhere)
+        self.app.router.add_put("/_faults", self._set_fault)
+        self.app.router.add_delete("/_faults", self._lift_faults)
+        self._seen: set[str] = set()
+        self.reset()
+
+    def reset(self) -> None:
+        """Be as at the start: the usual referrals, no faults, nothing asked yet."""
+        self.referrals.clear()
+        self.referrals.update({referral["id"]: referral for referral in REFERRALS})
+        self.faults.clear()
+        self.refused_tokens.clear()
+        self.calls.clear()
+        self.followed, self.wants_user = 0, False
+
+    async def _referral(self, request: web.Request) -> web.StreamResponse:
+        self._admit(request)
+        referral_id = request.match_info["id"].lower()
+        if fault := self._fault(referral_id):
+            return await self._misbehave(request, fault, referral_id)
+        return self._answer(referral_id)
+
+    def _admit(self, request: web.Request) -> None:
+        """Check what every call must have, and note the call."""
+        correlation = request.headers.get("client-request-id", "")
+        try:
+            uuid.UUID(correlation)
+        except ValueError:
+            raise _Refused(HTTPStatus.BAD_REQUEST) from None
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        token_hash = hashlib.sha256(token.encode()).hexdigest()
+        call = Call(
+            request.match_info["id"].lower(),
+            correlation,
+            request.headers.get("traceparent"),
+            token_hash,
+            time.monotonic(),
+        )
+        self.calls.append(call)
+        self.asked(call)
+        if correlation in self._seen:
+            raise _Refused(HTTPStatus.BAD_REQUEST)
+        self._seen.add(correlation)
+        try:
+            claims = self._issuer.check(token if scheme == "Bearer" else "", AUDIENCE)
+        except jwt.InvalidTokenError:
+            raise _Refused(HTTPStatus.UNAUTHORIZED) from None
+        if self.wants_user and "scp" not in claims:
+            raise _Refused(HTTPStatus.FORBIDDEN)
+        if {token_hash, ANY} & self.refused_tokens:
+            raise _Refused(HTTPStatus.UNAUTHORIZED)
+        if request.headers.get("Accept") != "application/json":
+            raise _Refused(HTTPStatus.NOT_ACCEPTABLE)
+
+    def _answer(self, referral_id: str) -> web.Response:
+        if referral_id not in self.referrals:
+            raise _Refused(HTTPStatus.NOT_FOUND)
+        referral = self.referrals[referral_id]
+        headers = {"ETag": referral["eTag"]} if isinstance(referral, dict) and referral.get("eTag") else {}
+        return web.json_response(referral, headers=headers)
+
+    def _fault(self, referral_id: str) -> Fault | None:
+        key = referral_id if referral_id in self.faults else ANY
+        fault = self.faults.get(key)
+        if fault and fault.times is not None:
+            if fault.times > 1:
+                self.faults[key] = dataclasses.replace(fault, times=fault.times - 1)
+            else:
+                del self.faults[key]
+        return fault
+
+    async def _misbehave(self, request: web.Request, fault: Fault, referral_id: str) -> web.StreamResponse:
+        match fault.kind:
+            case "status":
+                raise _Refused(fault.status, fault.retry_after)
+            case "reset" | "reset-mid-body":
+                await self._reset(request, referral_id, mid_body=fault.kind == "reset-mid-body")
+            case "stall" | "kill":
+                if fault.kind == "kill":
+                    self.killing()
+                await asyncio.Event().wait()
+            case "latency":
+                await asyncio.sleep(fault.seconds)
+            case _:
+                return self._wrong_answer(fault, referral_id)
+        return self._answer(referral_id)
+
+    async def _reset(self, request: web.Request, referral_id: str, *, mid_body: bool) -> None:
+        """Drop the connection, before answering or in the middle of it."""
+        if mid_body:
+            whole = json.dumps(self.referrals.get(referral_id)).encode()
+            partial = web.StreamResponse(headers={"Content-Length": str(len(whole))})
+            partial.content_type = "application/json"
+            await partial.prepare(request)
+            await partial.write(whole[: len(whole) // 2])
+        if request.transport:
+            request.transport.abort()
+
+    def _wrong_answer(self, fault: Fault, referral_id: str) -> web.Response:
+        """An answer that is complete as HTTP, and not the referral."""
+        if fault.kind == "redirect":
+            return web.Response(status=HTTPStatus.FOUND, headers={"Location": "/elsewhere"})
+        bodies = {
+            "truncated": json.dumps(self.referrals.get(referral_id)).encode()[:-5],
+            "garbage": b"\x00\xff garbage",
+            "html": b"<html>Sign in</html>",
+            "long-html": b"<html>" + b" " * (2 * 1024 * 1024),
+            "oversize": json.dumps({"id": referral_id, "name": "x" * (2 * 1024 * 1024)}).encode(),
+            "replace": json.dumps(fault.document).encode(),
+        }
+        content_type = "text/html" if fault.kind.endswith("html") else "application/json"
+        return web.Response(body=bodies[fault.kind], content_type=content_type)
+
+    async def _elsewhere(self, _: web.Request) -> web.Response:
+        self.followed += 1
+        return web.Response()
+
+    async def _set_fault(self, request: web.Request) -> web.Response:
+        """`PUT /_faults` `{"referralId": "*", "kind": "status", "status": 503, …}`: for a person to switch one on."""
+        try:
+            asked = dict(await request.json())
+            key = str(asked.pop("referralId", ANY)).lower()
+            fault = Fault(**asked)
+            fault = dataclasses.replace(fault, status=int(fault.status), seconds=float(fault.seconds))
+        except (TypeError, ValueError):
+            fields = ", ".join(field.name for field in dataclasses.fields(Fault))
+            return web.json_response({"error": f"a fault has: referralId, {fields}"}, status=HTTPStatus.BAD_REQUEST)
+        if fault.kind not in KINDS:
+            kinds = ", ".join(sorted(KINDS))
+            return web.json_response({"error": f"there are the kinds: {kinds}"}, status=HTTPStatus.BAD_REQUEST)
+        if not 200 <= fault.status <= 599:
+            return web.json_response({"error": "a status is from 200 to 599"}, status=HTTPStatus.BAD_REQUEST)
+        self.faults[key] = fault
+        return web.json_response({key: dataclasses.asdict(self.faults[key])})
+
+    async def _lift_faults(self, _: web.Request) -> web.Response:
+        self.faults.clear()
+        return web.json_response({})
+
+
+class _Refused(Exception):  # noqa: N818 - an answer, not an error of ours
+    def __init__(self, status: int, retry_after: str | None = None) -> None:
+        self.status = status
+        self.retry_after = retry_after
+
+
+@web.middleware
+async def _enveloped(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Add the headers that every answer has, and put errors into the documented envelope."""
+    try:
+        answer = await handler(request)
+    except _Refused as refused:
+        code = _CODES.get(refused.status, "generalException")
+        inner = {"code": "inner", "innererror": {}}
+        error = {"code": code, "message": "Do not match on this.", "target": "", "innerError": inner}
+        answer = web.json_response({"error": error}, status=refused.status)
+        if refused.retry_after is not None:
+            answer.headers["Retry-After"] = refused.retry_after
+    with contextlib.suppress(AssertionError):  # an answer cut short has sent its headers
+        answer.headers["request-id"] = str(uuid.uuid4())
+        answer.headers["x-ms-ags-diagnostic"] = '{"ServerInfo":{"DataCenter":"Local"}}'
+        answer.headers["client-request-id"] = request.headers.get("client-request-id", "")
+    return answer

@@ -1,0 +1,334 @@
+"""A Service Bus namespace, as far as this app and its host use it: not the service, but what is documented of it.
+
+What the app uses is the documented REST interface. Its host uses AMQP in the real world; here that is `_receive`, and
+the documented calls that renew, complete and abandon a message.
+"""
+
+import asyncio
+import itertools
+import json
+import time
+import uuid
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import Any
+
+import jwt
+from aiohttp import web
+
+from local_stack.stand_ins.tokens import Issuer
+
+AUDIENCE = "https://servicebus.azure.net"
+MAX_ID = 128
+MAX_PROPERTIES = 64 * 1024
+"""Bytes of all properties together."""
+
+_STANDARD = {
+    *("accept", "accept-encoding", "authorization", "brokerproperties", "connection", "content-length"),
+    *("content-type", "date", "expect", "host", "transfer-encoding", "user-agent"),
+}
+_BROKER = {
+    *("MessageId", "SessionId", "CorrelationId", "Label", "To", "ReplyTo", "ReplyToSessionId", "PartitionKey"),
+    *("TimeToLive", "TimeToLiveTimeSpan", "ScheduledEnqueueTimeUtc", "ViaPartitionKey", "ForcePersistence"),
+}
+
+
+@dataclass(eq=False)
+class Stored:
+    """A message as the broker keeps it."""
+
+    sequence_number: int
+    body: bytes
+    broker: dict[str, Any]
+    properties: dict[str, Any]
+    content_type: str
+    due: float
+    """When it can be received, by the clock of the epoch."""
+    delivery_count: int = 0
+    lock: str | None = None
+    locked_until: float = 0
+
+
+@dataclass
+class Entity:
+    """A queue, or a topic's subscription."""
+
+    name: str
+    sessions: bool = False
+    lock_seconds: float = 60
+    max_delivery_count: int = 10
+    dedup_seconds: float = 0
+    """How long the IDs of messages are remembered for; 0: duplicates are not detected."""
+    max_message: int = 256 * 1024
+    capacity: int = 1024**3
+    """Bytes that all its messages may have together."""
+    refuses: bool = False
+    """Whether it takes no messages, as when its namespace is in trouble."""
+    messages: list[Stored] = field(default_factory=list)
+    dead_letters: list[Stored] = field(default_factory=list)
+    seen: dict[str, float] = field(default_factory=dict)
+    dropped: int = 0
+    """Duplicates."""
+
+    def visible(self, now: float) -> list[Stored]:
+        """The messages that could be received."""
+        locked = {message.broker.get("SessionId") for message in self.messages if message.locked_until > now}
+        free: list[Stored] = []
+        for message in self.messages:
+            session = message.broker.get("SessionId")
+            if message.due > now or message.locked_until > now or (self.sessions and session in locked):
+                continue
+            free.append(message)
+            if self.sessions:
+                locked.add(session)  # one of a session at a time, the oldest first
+        return free
+
+
+class ServiceBus:
+    """One namespace."""
+
+    def __init__(self, issuer: Issuer) -> None:
+        self._issuer = issuer
+        self.numbers = itertools.count(1)
+        self._down_until = 0.0
+        self.entities: dict[str, Entity] = {}
+        self.url = ""
+        """Where it listens, once it is served."""
+        self.app = web.Application(client_max_size=100 * 1024 * 1024)
+        self.app.router.add_post("/{entity}/messages", self._send)
+        self.app.router.add_post("/{entity}/messages/head", self._peek_lock)
+        self.app.router.add_delete("/{entity}/messages/{number}/{lock}", self._complete)
+        self.app.router.add_put("/{entity}/messages/{number}/{lock}", self._abandon)
+        self.app.router.add_post("/{entity}/messages/{number}/{lock}", self._renew)
+        self.app.router.add_post("/{entity}/_receive", self._receive)
+
+    @property
+    def namespace(self) -> str:
+        """Its host and port."""
+        return self.url.removeprefix("https://")
+
+    async def restart(self) -> None:
+        """Answer nobody for a second, and forget who holds what."""
+        self._down_until = time.time() + 1
+        for entity in self.entities.values():
+            for message in entity.messages:
+                message.lock, message.locked_until = None, 0
+        await asyncio.sleep(1)
+
+    def _entity(self, request: web.Request) -> Entity:
+        if time.time() < self._down_until:
+            raise _refused(web.HTTPServiceUnavailable, "The service is unable to process the request")
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        try:
+            self._issuer.check(token if scheme == "Bearer" else "", AUDIENCE)
+        except jwt.InvalidTokenError:
+            raise _refused(web.HTTPUnauthorized, "40103: Invalid authorization token signature") from None
+        try:
+            return self.entities[request.match_info["entity"]]
+        except KeyError:
+            raise _refused(web.HTTPGone, "No such entity") from None
+
+    async def _send(self, request: web.Request) -> web.Response:
+        entity = self._entity(request)
+        if entity.refuses:
+            raise _refused(web.HTTPServiceUnavailable, "The service is unable to process the request")
+        broker, properties = _broker_properties(request), _custom_properties(request)
+        body = await request.read()
+        if not request.headers.get("Content-Type"):
+            raise _refused(web.HTTPBadRequest, "Content-Type is missing")
+        if entity.sessions and not broker.get("SessionId"):
+            raise _refused(web.HTTPBadRequest, "The SessionId was not set on a message")
+        described = len(json.dumps(broker)) + sum(len(name) + len(str(value)) for name, value in properties.items())
+        if len(body) + described > entity.max_message or described > MAX_PROPERTIES:
+            raise _refused(web.HTTPForbidden, "MessageSizeExceeded")
+        if sum(len(message.body) for message in entity.messages) + len(body) > entity.capacity:
+            raise _refused(web.HTTPForbidden, "QuotaExceeded: the maximum entity size has been reached")
+        now = time.time()
+        entity.seen = {name: until for name, until in entity.seen.items() if until > now}
+        message_id = broker["MessageId"]
+        if message_id in entity.seen:
+            entity.dropped += 1
+            return web.Response(status=HTTPStatus.CREATED)
+        if entity.dedup_seconds:
+            entity.seen[message_id] = now + entity.dedup_seconds
+        due = broker.pop("ScheduledEnqueueTimeUtc", now)
+        content_type = request.headers["Content-Type"]
+        entity.messages.append(Stored(next(self.numbers), body, broker, properties, content_type, due))
+        entity.messages.sort(key=lambda message: (message.due, message.sequence_number))
+        return web.Response(status=HTTPStatus.CREATED)
+
+    async def _peek_lock(self, request: web.Request) -> web.Response:
+        entity = self._entity(request)
+        if entity.sessions:
+            raise _refused(web.HTTPBadRequest, "It is not possible for an entity that requires sessions")
+        found = self._lock(entity, 1)
+        if not found:
+            return web.Response(status=HTTPStatus.NO_CONTENT)
+        message = found[0]
+        headers = {
+            "BrokerProperties": json.dumps(_received(message)),
+            "Location": f"{self.url}/{entity.name}/messages/{message.sequence_number}/{message.lock}",
+            **{name: json.dumps(value) for name, value in message.properties.items()},
+        }
+        return web.Response(
+            status=HTTPStatus.CREATED,
+            body=message.body,
+            headers={**headers, "Content-Type": message.content_type},
+        )
+
+    async def _receive(self, request: web.Request) -> web.Response:
+        """For the host's listener: up to `max` messages, locked. It has to know whether the queue has sessions."""
+        entity = self._entity(request)
+        if (request.query["sessions"] == "true") != entity.sessions:
+            raise _refused(web.HTTPBadRequest, "The entity requires sessions, or has none")
+        return web.json_response(
+            [
+                {
+                    "body": message.body.decode("latin-1"),
+                    "properties": message.properties,
+                    "contentType": message.content_type,
+                    **_received(message),
+                }
+                for message in self._lock(entity, int(request.query["max"]))
+            ]
+        )
+
+    @staticmethod
+    def _lock(entity: Entity, most: int) -> list[Stored]:
+        now = time.time()
+        locked = []
+        for message in entity.visible(now):
+            if message.delivery_count >= entity.max_delivery_count:
+                entity.messages.remove(message)
+                entity.dead_letters.append(message)
+                continue
+            message.delivery_count += 1
+            message.lock, message.locked_until = str(uuid.uuid4()), now + entity.lock_seconds
+            locked.append(message)
+            if len(locked) == most:
+                break
+        return locked
+
+    def _held(self, request: web.Request) -> tuple[Entity, Stored]:
+        entity = self._entity(request)
+        for message in entity.messages:
+            if str(message.sequence_number) == request.match_info["number"]:
+                if message.lock == request.match_info["lock"] and message.locked_until > time.time():
+                    return entity, message
+                break
+        raise _refused(web.HTTPNotFound, "The lock supplied is invalid")
+
+    async def _complete(self, request: web.Request) -> web.Response:
+        entity, message = self._held(request)
+        entity.messages.remove(message)
+        return web.Response()
+
+    async def _abandon(self, request: web.Request) -> web.Response:
+        _, message = self._held(request)
+        message.lock, message.locked_until = None, 0
+        return web.Response()
+
+    async def _renew(self, request: web.Request) -> web.Response:
+        entity, message = self._held(request)
+        message.locked_until = time.time() + entity.lock_seconds
+        return web.Response()
+
+
+def _broker_properties(request: web.Request) -> dict[str, Any]:
+    try:
+        broker = json.loads(request.headers.get("BrokerProperties", "{}"))
+        if not isinstance(broker, dict) or set(broker) - _BROKER:
+            raise ValueError
+        broker.setdefault("MessageId", uuid.uuid4().hex)
+        for name in ("MessageId", "SessionId", "CorrelationId", "PartitionKey"):
+            if not isinstance(broker.get(name, ""), str) or len(broker.get(name, "")) > MAX_ID:
+                raise ValueError
+        if "PartitionKey" in broker and broker.get("SessionId", broker["PartitionKey"]) != broker["PartitionKey"]:
+            raise ValueError
+        if "ScheduledEnqueueTimeUtc" in broker:
+            if not broker["ScheduledEnqueueTimeUtc"].endswith(" GMT"):
+                raise ValueError
+            broker["ScheduledEnqueueTimeUtc"] = parsedate_to_datetime(broker["ScheduledEnqueueTimeUtc"]).timestamp()
+    except (ValueError, TypeError, AttributeError):
+        raise _refused(web.HTTPBadRequest, "BrokerProperties are malformed") from None
+    return broker
+
+
+def _custom_properties(request: web.Request) -> dict[str, Any]:
+    """Headers that are nobody else's are properties; a string among them stands in quotes."""
+    properties = {}
+    for name, value in request.headers.items():
+        if name.lower() not in _STANDARD:
+            try:
+                properties[name] = json.loads(value)
+            except ValueError:
+                raise _refused(web.HTTPBadRequest, f"The property {name} is malformed") from None
+    return properties
+
+
+def _received(message: Stored) -> dict[str, Any]:
+    return {
+        **message.broker,
+        "SequenceNumber": message.sequence_number,
+        "DeliveryCount": message.delivery_count,
+        "LockToken": message.lock,
+        "LockedUntilUtc": datetime.fromtimestamp(message.locked_until, UTC).isoformat(),
+    }
+
+
+def _refused(kind: type[web.HTTPError], detail: str) -> web.HTTPError:
+    text = f"<Error><Code>{kind.status_code}</Code><Detail>{detail}</Detail></Error>"
+    return kind(text=text, content_type="application/xml")
+
+
+class Queue:
+    """One queue of the namespace, as a test or a person looks at it."""
+
+    def __init__(self, bus: ServiceBus, entity: Entity) -> None:
+        bus.entities[entity.name] = self.entity = entity
+        self._bus = bus
+        self.name = entity.name
+        self.url = f"sb://{bus.namespace}/{entity.name}"
+
+    async def send(self, text: str) -> None:
+        """Put a message on it, as it is."""
+        session = {"SessionId": str(uuid.uuid4())} if self.entity.sessions else {}
+        broker = {"MessageId": uuid.uuid4().hex, **session}
+        number = next(self._bus.numbers)
+        self.entity.messages.append(Stored(number, text.encode(), broker, {}, "text/plain", time.time()))
+        await asyncio.sleep(0)
+
+    async def texts(self) -> list[str]:
+        """The messages that can be seen."""
+        return [message.body.decode() for message in self.entity.visible(time.time())]
+
+    async def documents(self) -> list[Any]:
+        """The same as JSON."""
+        return [json.loads(text) for text in await self.texts()]
+
+    async def count(self) -> int:
+        """How many messages it holds, scheduled and locked ones included."""
+        return len(self.entity.messages)
+
+    async def take(self) -> Any | None:
+        """Take a message out of it, as JSON."""
+        found = self.entity.visible(time.time())
+        if not found:
+            return None
+        self.entity.messages.remove(found[0])
+        return json.loads(found[0].body)
+
+
+class DeadLetters:
+    """What the broker has given up of a queue."""
+
+    def __init__(self, queue: Queue) -> None:
+        self.name = f"{queue.name}/$deadletterqueue"
+        self.url = queue.url
+        self._entity = queue.entity
+
+    async def count(self) -> int:
+        """How many there are."""
+        return len(self._entity.dead_letters)

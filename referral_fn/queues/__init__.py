@@ -1,0 +1,1 @@
+"""The queues the app writes to, over REST."""

@@ -1,0 +1,1 @@
+"""A referral, from the request for it to the event made of it."""

@@ -1,0 +1,1 @@
+"""Partner Center webhooks: who signed a notification."""

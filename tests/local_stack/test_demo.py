@@ -1,0 +1,369 @@
+"""The local stack's page, in Chromium: what a person sees of referrals, what each control does, and what it refuses."""
+
+import contextlib
+import json
+import os
+import re
+import uuid
+from collections.abc import AsyncIterator
+
+import aiohttp
+import pytest
+from axe_playwright_python.async_playwright import Axe  # type: ignore[import-untyped]
+from playwright.async_api import Browser, Locator, expect
+from playwright.async_api import Page as Tab
+
+from local_stack import demo
+from local_stack.demo.browser import NoBrowserError, chromium
+from local_stack.stack import SERVICE_BUS, STORAGE, Stack
+from local_stack.stand_ins.partner_center import ANY, Fault
+from local_stack.stand_ins.referrals import REFERRALS
+from local_stack.stand_ins.serving import serving
+from local_stack.stand_ins.webhooks import EVENTS
+
+LEAD, OTHER = REFERRALS[1], REFERRALS[2]
+QUICK = {"REFERRALS_DEFERRAL_SCHEDULE": "1,1,1,1,1,1,1,1", "REFERRALS_RETRY_BUDGET": "0.5"}
+QUICK |= {"AzureFunctionsJobHost__extensions__queues__maxPollingInterval": "00:00:00.1"}
+
+expect.set_options(timeout=20_000)
+
+
+@pytest.fixture(scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    async with contextlib.AsyncExitStack() as opening:
+        try:
+            opened = await opening.enter_async_context(chromium())
+        except NoBrowserError as error:
+            if os.environ.get("CI"):
+                raise
+            pytest.skip(str(error))
+        yield opened
+
+
+@pytest.fixture
+def queue_kind() -> str:
+    """Of the queues, where a test does not say."""
+    return STORAGE
+
+
+@pytest.fixture
+async def served(stack: Stack, queue_kind: str) -> AsyncIterator[demo.Page]:
+    queues = await stack.fresh_queues(inbound=queue_kind, outbound=queue_kind)
+    async with demo.opened(stack, queues, 0, **QUICK) as opened:
+        url = f"{opened.url}/api/webhooks/partner-center"
+        asked = {"WebhookUrl": url, "WebhookEvents": EVENTS, "SignatureTokenToMsSignatureHeader": True}
+        stack.webhooks.registration = asked
+        yield opened
+    stack.webhooks.registration = None
+
+
+@contextlib.asynccontextmanager
+async def opened_tab(browser: Browser, url: str, **options: object) -> AsyncIterator[Tab]:
+    """A tab of its own browsing context; fails where the page throws or its console says so."""
+    wrong: list[str] = []
+    context = await browser.new_context(permissions=["clipboard-read", "clipboard-write"], **options)  # type: ignore[arg-type]
+    try:
+        opened = await context.new_page()
+        opened.on("pageerror", lambda error: wrong.append(str(error)))
+        opened.on("console", lambda said: wrong.append(said.text) if "Security Policy" in said.text else None)
+        opened.on("request", lambda asked: None if asked.url.startswith(url) else wrong.append(asked.url))
+        await opened.goto(url + "/")
+        yield opened
+    finally:
+        await context.close()
+    assert wrong == []
+
+
+@pytest.fixture
+async def tab(browser: Browser, served: demo.Page) -> AsyncIterator[Tab]:
+    async with opened_tab(browser, served.url) as opened:
+        await expect(opened.locator("#connection")).to_have_text("Connected")
+        yield opened
+
+
+async def send(tab: Tab, what: str, by: str) -> None:
+    known = await tab.locator(f'option[value="{what}"]').count()
+    await tab.get_by_label("Referral", exact=True).select_option(what if known else "")
+    if not known:
+        await tab.get_by_label("ID or message").fill(what)
+    await tab.get_by_label(by, exact=True).check()
+    await tab.get_by_role("button", name="Send", exact=True).click()
+
+
+def row(tab: Tab, name: str = LEAD["name"]) -> Locator:
+    return tab.locator("#referrals > li").filter(has=tab.get_by_role("heading", name=name, exact=True))
+
+
+async def test_with_nothing_sent_the_page_says_what_to_do(tab: Tab) -> None:
+    await expect(tab.get_by_text("None yet. Send one.")).to_be_visible()
+    await expect(tab.get_by_text("to read it here")).to_be_visible()
+    await expect(tab.get_by_role("button", name="Copy")).to_be_hidden()
+    await expect(tab.locator("#requests")).to_have_text("0")
+    await expect(tab.locator("#trouble")).to_be_hidden()
+
+
+@pytest.mark.parametrize("queue_kind", [STORAGE, SERVICE_BUS])
+@pytest.mark.parametrize(
+    ("by", "said", "trail"),
+    [
+        ("HTTP", "Answered 200 with the event.", "received by HTTP"),
+        ("Queue", "Put on referral-requests.", "received by queue"),
+        ("Signed webhook", "its notification was answered 202", "received by webhook"),
+    ],
+)
+async def test_a_referral_sent_is_seen_on_its_way_to_its_event(tab: Tab, by: str, said: str, trail: str) -> None:
+    await send(tab, LEAD["id"], by)
+    await expect(tab.locator("#sent")).to_contain_text(said)
+    await expect(row(tab).locator(".state")).to_have_text("Forwarded")
+    await expect(row(tab).locator(".trail")).to_contain_text(trail)
+    await expect(row(tab).locator(".trail")).to_contain_text(re.compile(r"fetch: 200 in [\d.]+ m?s.*forwarded"))
+    await expect(tab.locator("#events")).to_have_text("1")
+    await expect(tab.locator("#news")).to_contain_text(f"{LEAD['name']}: forwarded.")
+
+
+async def test_an_event_is_shown_and_copied_and_sent_again(tab: Tab) -> None:
+    await send(tab, LEAD["id"], "HTTP")
+    await row(tab).get_by_role("button", name="Event").click()
+    await expect(tab.get_by_role("heading", name=f"Event: {LEAD['name']}")).to_be_focused()
+    await tab.get_by_role("button", name="Copy").click()
+    await expect(tab.locator("#copied")).to_have_text("Copied.")
+    shown = await tab.locator("#json").inner_text()
+    assert await tab.evaluate("navigator.clipboard.readText()") == shown
+    assert json.loads(shown)["subject"] == LEAD["id"]
+    await tab.get_by_role("button", name="Send again").click()
+    await expect(tab.locator("#copied")).to_have_text("Put on referral-requests.")
+    await expect(tab.locator("#events")).to_have_text("2")
+
+
+async def test_where_copying_is_not_allowed_the_page_says_so(tab: Tab) -> None:
+    await send(tab, LEAD["id"], "HTTP")
+    await row(tab).get_by_role("button", name="Event").click()
+    await tab.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject(new Error('no')) }")
+    await tab.get_by_role("button", name="Copy").click()
+    await expect(tab.locator("#copied")).to_contain_text("does not allow copying")
+
+
+@pytest.mark.parametrize(
+    ("message", "heading", "reason"),
+    [
+        (str(uuid.UUID(int=9)), str(uuid.UUID(int=9)), "referral-not-found"),
+        ("<b>no ID</b>", "Message that names no referral", "invalid-request"),
+    ],
+)
+async def test_a_message_that_leads_nowhere_ends_as_a_reject(tab: Tab, message: str, heading: str, reason: str) -> None:
+    await send(tab, message, "Queue")
+    await expect(row(tab, heading).locator(".state")).to_have_text(f"Rejected, {reason}")
+    await expect(tab.locator("#rejects")).to_have_text("1")
+    await row(tab, heading).get_by_role("button", name="Reject").click()
+    await expect(tab.locator("#json")).to_contain_text(f'"reason": "{reason}"')
+
+
+async def test_nothing_is_sent_where_nothing_was_entered(tab: Tab) -> None:
+    await send(tab, "", "Queue")
+    await expect(tab.locator("#sent")).to_have_text("Enter an ID or a message first.")
+    await expect(tab.get_by_label("ID or message")).to_be_focused()
+
+
+@pytest.mark.parametrize("by", ["HTTP", "Signed webhook"])
+async def test_what_is_no_id_is_refused_in_words(tab: Tab, by: str) -> None:
+    await send(tab, "no ID", by)
+    await expect(tab.locator("#sent.bad")).to_contain_text("GUID" if by == "Signed webhook" else "400")
+
+
+async def test_the_webhook_cannot_be_tried_before_it_is_registered(tab: Tab, stack: Stack) -> None:
+    stack.webhooks.registration = None
+    await send(tab, LEAD["id"], "Signed webhook")
+    await expect(tab.locator("#sent.bad")).to_have_text("The webhook is not registered yet.")
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ("Throttles", "upstream-throttled"),
+        ("Is in trouble", "upstream-unavailable"),
+        ("Does not answer", "upstream-timeout"),
+        ("Refuses the app", "upstream-denied"),
+        ("No new token", "token-unavailable"),
+        ("The events queue refuses", "queue-unavailable"),
+    ],
+)
+async def test_trouble_defers_and_a_referral_arrives_once_it_is_lifted(tab: Tab, fault: str, reason: str) -> None:
+    await tab.get_by_label(fault).check()
+    await expect(tab.locator("#faulty")).to_have_text("Trouble is on.")
+    await send(tab, LEAD["id"], "Queue")
+    await expect(row(tab).locator(".state")).to_have_text(re.compile(f"Deferred, {reason}; again (in|any)"))
+    await tab.get_by_role("button", name="Lift all").click()
+    await expect(tab.locator("#faulty")).to_have_text("All works.")
+    await expect(tab.get_by_label("Works")).to_be_checked()
+    await expect(row(tab).locator(".state")).to_have_text("Forwarded after all")
+    await expect(row(tab).locator(".trail")).to_contain_text("deferred")
+    await expect(tab.locator("#requests")).to_have_text("0")
+
+
+@pytest.mark.parametrize("queue_kind", [SERVICE_BUS])
+async def test_service_bus_in_trouble_defers_too(tab: Tab) -> None:
+    await test_trouble_defers_and_a_referral_arrives_once_it_is_lifted(tab, "The events queue", "queue-unavailable")
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"), [("Has no such referral", "referral-not-found"), ("Breaks its own schema", "invalid-referral")]
+)
+async def test_faults_for_good_reject(tab: Tab, fault: str, reason: str) -> None:
+    await tab.get_by_label(fault).check()
+    await expect(tab.locator("#faulty")).to_have_text("Trouble is on.")
+    await send(tab, LEAD["id"], "Queue")
+    await expect(row(tab).locator(".state")).to_have_text(f"Rejected, {reason}")
+
+
+async def test_a_caller_by_http_is_told_at_once(tab: Tab) -> None:
+    await tab.get_by_label("Is in trouble").check()
+    await expect(tab.locator("#faulty")).to_have_text("Trouble is on.")
+    await send(tab, LEAD["id"], "HTTP")
+    await expect(tab.locator("#sent.bad")).to_contain_text("503")
+    await expect(row(tab).locator(".state")).to_have_text("Caller told 503, upstream-unavailable")
+
+
+async def test_a_fault_set_elsewhere_is_shown(tab: Tab, stack: Stack) -> None:
+    stack.partner_center.faults[ANY] = Fault("reset")
+    await expect(tab.get_by_label("Another fault")).to_be_checked()
+    await tab.get_by_role("button", name="Lift all").click()
+    await expect(tab.get_by_label("Another fault")).to_be_hidden()
+
+
+async def test_who_opens_the_page_later_sees_what_was(tab: Tab, browser: Browser, served: demo.Page) -> None:
+    await send(tab, LEAD["id"], "HTTP")
+    await send(tab, OTHER["id"], "Queue")
+    await expect(tab.locator("#events")).to_have_text("2")
+    async with opened_tab(browser, served.url) as later:
+        await expect(row(later).locator(".state")).to_have_text("Forwarded")
+        await expect(row(later, OTHER["name"]).get_by_role("button", name="Event")).to_be_visible()
+        await expect(later.locator("#news")).to_be_empty()
+
+
+async def test_an_app_that_has_ended_is_said_to(tab: Tab, served: demo.Page) -> None:
+    await served.host.kill()
+    await expect(tab.get_by_role("alert")).to_contain_text("The app has ended")
+    await send(tab, LEAD["id"], "HTTP")
+    await expect(tab.locator("#sent.bad")).to_have_text("The app does not answer.")
+
+
+async def test_queues_that_do_not_answer_are_said_not_to(
+    tab: Tab, served: demo.Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(_: demo.Page) -> None:
+        raise aiohttp.ClientConnectionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(demo.Page, "_look", refuse)
+        await expect(tab.get_by_role("alert")).to_have_text("The queues do not answer.")
+    await expect(tab.locator("#trouble")).to_be_hidden()
+
+
+async def test_a_stack_that_has_gone_is_said_to_and_found_again(browser: Browser, served: demo.Page) -> None:
+    async with contextlib.AsyncExitStack() as second:
+        first = contextlib.AsyncExitStack()
+        url = await first.enter_async_context(serving(served.site()))
+        async with opened_tab(browser, url) as tab:
+            await expect(tab.locator("#connection")).to_have_text("Connected")
+            await first.aclose()
+            await expect(tab.get_by_role("alert")).to_contain_text("The local stack has gone")
+            await send(tab, LEAD["id"], "Queue")
+            await expect(tab.locator("#sent.bad")).to_have_text("The local stack does not answer.")
+            port = int(url.rpartition(":")[2])
+            await second.enter_async_context(serving(served.site(), port))
+            await expect(tab.locator("#connection")).to_have_text("Connected")
+            await expect(tab.locator("#trouble")).to_be_hidden()
+
+
+async def test_everything_is_done_with_the_keyboard_alone(tab: Tab) -> None:
+    await tab.keyboard.press("Tab")
+    await expect(tab.get_by_text("Skip to the referrals")).to_be_focused()
+    await tab.keyboard.press("Tab")
+    await expect(tab.get_by_label("Referral", exact=True)).to_be_focused()
+    await tab.keyboard.press("ArrowDown")
+    await tab.keyboard.press("Tab")
+    await tab.keyboard.press("ArrowDown")
+    await expect(tab.get_by_label("Queue", exact=True)).to_be_checked()
+    await tab.keyboard.press("Tab")
+    await tab.keyboard.press("Enter")
+    button = row(tab, OTHER["name"]).get_by_role("button", name="Event")
+    await expect(button).to_be_visible()
+    for label in ("Works", "No new token", "The events queue refuses"):
+        await tab.keyboard.press("Tab")
+        await expect(tab.get_by_label(label)).to_be_focused()
+    await tab.keyboard.press("Tab")
+    await expect(tab.get_by_role("button", name="Lift all")).to_be_focused()
+    await tab.keyboard.press("Tab")
+    await expect(button).to_be_focused()
+    await tab.keyboard.press("Enter")
+    await expect(tab.locator("#document-title")).to_be_focused()
+    for name in ("Send again", "Copy"):
+        await tab.keyboard.press("Tab")
+        await expect(tab.get_by_role("button", name=name)).to_be_focused()
+    await tab.keyboard.press("Enter")
+    await expect(tab.locator("#copied")).to_have_text("Copied.")
+    await tab.keyboard.press("Tab")
+    await expect(tab.locator("#json")).to_be_focused()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 360])
+async def test_axe_finds_nothing_and_nothing_is_cut_off(
+    browser: Browser, served: demo.Page, scheme: str, width: int
+) -> None:
+    options = {"color_scheme": scheme, "viewport": {"width": width, "height": 900}, "reduced_motion": "reduce"}
+    async with opened_tab(browser, served.url, **options) as tab:
+        await send(tab, str(uuid.UUID(int=9)), "Queue")
+        await send(tab, OTHER["id"], "HTTP")
+        await row(tab, OTHER["name"]).get_by_role("button", name="Event").click()
+        await expect(tab.locator("#rejects")).to_have_text("1")
+        await tab.get_by_label("Throttles").check()
+        await send(tab, LEAD["id"], "Queue")
+        await expect(row(tab).locator(".state.wait")).to_be_visible()
+        # evaluated by the debugger's protocol, which the page's policy does not bind
+        found = await Axe().run(tab)
+        assert found.response["passes"] and found.violations_count == 0, found.generate_report()
+        background = await tab.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert (background == "rgb(20, 23, 28)") is (scheme == "dark")
+        assert await tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert await tab.evaluate("document.getAnimations().length") == 0
+
+
+async def test_no_other_website_gets_anything(served: demo.Page) -> None:
+    port = served.url.rpartition(":")[2]
+    async with aiohttp.ClientSession() as session:
+        for headers, status in (
+            ({}, 200),
+            ({"Host": f"localhost:{port}"}, 200),
+            ({"Origin": served.url}, 200),
+            ({"Host": f"evil.example:{port}"}, 403),
+            ({"Origin": "https://evil.example"}, 403),
+            ({"Origin": "null"}, 403),
+            ({"Origin": f"https://127.0.0.1:{port}"}, 403),
+        ):
+            for method, path in (("GET", "/"), ("PUT", "/local/faults"), ("GET", "/api/health")):
+                body = b'{"partnerCenter": ""}' if method == "PUT" else None
+                async with session.request(method, served.url + path, headers=headers, data=body) as answer:
+                    assert (answer.status, headers) == (status, headers)
+        async with session.get(served.url) as answer:
+            policy = answer.headers["Content-Security-Policy"]
+            assert policy.startswith("default-src 'none'") and "unsafe" not in policy and "http" not in policy
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("PUT", "faults", b"[]"),
+        ("PUT", "faults", b'{"partnerCenter": "on fire"}'),
+        ("POST", "requests", b" "),
+        ("POST", "requests", b"x" * (48 * 1024 + 1)),
+        ("POST", "notifications", b"no JSON"),
+    ],
+)
+async def test_what_makes_no_sense_is_refused(served: demo.Page, method: str, path: str, body: bytes) -> None:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.request(method, f"{served.url}/local/{path}", data=body) as answer,
+    ):
+        assert answer.status == 400
+        assert (await answer.json())["error"]

@@ -1,0 +1,124 @@
+import json
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from referral_fn import strict_json
+from referral_fn.referrals.wire import InvalidReferralError, read_referral
+from tests.documents import SEED_ID, encode, seed
+
+
+def findings_of(document: Any) -> list[tuple[str, str]]:
+    with pytest.raises(InvalidReferralError) as raised:
+        read_referral(encode(document), SEED_ID)
+    return [(finding["path"], finding["rule"]) for finding in raised.value.findings]
+
+
+def test_the_seed_is_read() -> None:
+    referral = read_referral(encode(seed()), SEED_ID)
+    assert referral.customerProfile is not None
+    assert referral.customerProfile.ids == []
+    assert referral.statusDetail == "Accepted"
+
+
+def test_the_id_may_come_in_any_case() -> None:
+    assert read_referral(encode(seed(id=SEED_ID.upper())), SEED_ID).id == SEED_ID.upper()
+
+
+def test_wrong_shapes_are_named_by_path_and_rule_and_no_value_is_repeated() -> None:
+    document = seed(
+        createdDateTime="a secret",
+        team=[{"firstName": ["a secret"]}],
+        customerProfile="a secret",
+        details={"dealValue": "a secret", "requirements": {"industries": "a secret"}},
+        links={"self": 5},
+        consent={"consentToContact": "a secret"},
+    )
+    found = findings_of(document)
+    assert sorted(found) == [
+        ("/consent/consentToContact", "must be true or false"),
+        ("/createdDateTime", "must be an ISO 8601 timestamp"),
+        ("/customerProfile", "must be a JSON object"),
+        ("/details/dealValue", "must be a decimal number"),
+        ("/details/requirements/industries", "must be a list"),
+        ("/links/self", "must be a JSON object"),
+        ("/team/0/firstName", "must be a string"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("document", "path", "rule"),
+    [
+        ([], "", "must be a JSON object"),
+        ("text", "", "must be a JSON object"),
+        ({}, "/id", "is required"),
+        ({"id": None}, "/id", "must be a string"),
+        ({"id": "5"}, "/id", "must be a GUID"),
+        ({"id": "5357cdc2-743e-4dd5-89c6-f3731f8b69ce"}, "/id", "must be the ID that was asked for"),
+        ({"error": {"code": "itemNotFound"}}, "/id", "is required"),
+    ],
+)
+def test_what_is_not_the_referral_asked_for_is_refused(document: Any, path: str, rule: str) -> None:
+    assert findings_of(document) == [(path, rule)]
+
+
+def test_a_thousand_wrong_fields_are_told_by_the_first_fifty() -> None:
+    assert len(findings_of(seed(team=[5] * 1000))) == 50
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("0.1", "0.1"),
+        ("100.50", "100.50"),
+        ("12345678901234567890.12", "12345678901234567890.12"),
+        ("1e3", "1E+3"),
+        ('"99.90"', "99.90"),
+        ("7", "7"),
+    ],
+)
+def test_money_keeps_its_digits(text: str, value: str) -> None:
+    body = f'{{"id": "{SEED_ID}", "details": {{"dealValue": {text}}}}}'.encode()
+    details = read_referral(body, SEED_ID).details
+    assert details is not None
+    assert details.dealValue is not None
+    assert str(details.dealValue) == value
+    assert isinstance(details.dealValue, Decimal)
+
+
+@pytest.mark.parametrize("text", ["1e400", "1e-401", "1e999", "1e999999999", '"NaN"', '"Infinity"', "true", "[]"])
+def test_an_amount_that_is_none_is_refused(text: str) -> None:
+    body = f'{{"id": "{SEED_ID}", "details": {{"dealValue": {text}}}}}'.encode()
+    with pytest.raises(InvalidReferralError) as raised:
+        read_referral(body, SEED_ID)
+    assert [finding["path"] for finding in raised.value.findings] == ["/details/dealValue"]
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b'{"id": "x"', b"\xff", b"<html>", b"[1, Infinity]", b"[" * 9999])
+def test_what_is_not_json_is_told_apart_from_what_is_not_a_referral(body: bytes) -> None:
+    with pytest.raises(strict_json.InvalidJSONError):
+        read_referral(body, SEED_ID)
+
+
+def test_json_is_bounded_in_depth_wherever_it_is_deep() -> None:
+    fits = '{"a":' * strict_json.MAX_DEPTH + "1" + "}" * strict_json.MAX_DEPTH
+    assert strict_json.loads(fits)
+    with pytest.raises(strict_json.InvalidJSONError, match="nested"):
+        strict_json.loads(f'{{"a":{fits}}}')
+
+
+def test_lone_surrogates_become_writable_and_pairs_stay() -> None:
+    assert strict_json.loads('{"\\ud83d": ["\\ud83d\\ude00", "\\uDE00x"]}') == {"\ufffd": ["\U0001f600", "\ufffdx"]}
+
+
+def test_what_utf8_cannot_spell_is_written_as_a_question_mark() -> None:
+    assert strict_json.dumps({"a": "\udcff"}) == b'{"a":"?"}'
+
+
+def test_numbers_out_of_range_keep_their_digits_as_text() -> None:
+    assert json.loads(strict_json.dumps(strict_json.loads("[1e999, 1.5, 10000000000000000000001]"))) == [
+        "1e999",
+        1.5,
+        10000000000000000000001,
+    ]
