@@ -1,108 +1,111 @@
-"""The triggers: each reads its message, calls the package, and answers."""
+"""The triggers: each reads its message, calls the package and answers."""
 
 import logging
 import os
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import azure.functions as func
 
 from referral_fn import log
 from referral_fn.api import handlers
-from referral_fn.settings import SettingsError, on_service_bus, read_max_dequeue_count, read_settings, with_sessions
+from referral_fn.settings import CONNECTION, SettingsError, on_service_bus, read_settings
 
 if TYPE_CHECKING:
-    from referral_fn.forwarder import Forwarder
+    from referral_fn.app import App
 
 app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
-logging.getLogger("azure").setLevel(logging.WARNING)  # azure-core logs every request and its headers at INFO
-logging.getLogger("azure.identity").setLevel(logging.CRITICAL)  # and this, refusals whole, people's names in them
+logging.getLogger("azure.core").setLevel(logging.WARNING)  # logs each request with its headers at INFO
+logging.getLogger("azure.identity").setLevel(logging.CRITICAL)  # logs Entra's refusals whole, with people's names
 
-_max_dequeue_count = read_max_dequeue_count(Path(__file__).with_name("host.json"), os.environ)
-_opened: "Forwarder | None" = None
-
-try:
-    read_settings(os.environ)
-except SettingsError as wrong:  # said, and no more: a host that found no functions would hide the reason
-    log.error("settings.wrong", detail=str(wrong))
+_opened: "App | None" = None
 
 
 @app.function_name("forward_referral")
 @app.route("referrals/{referralId}", methods=["POST"])
 async def forward_referral(req: func.HttpRequest) -> func.HttpResponse:
     """Forward the referral in the path."""
-    return _response(await handlers.forward(_forwarder, req.headers, req.route_params.get("referralId")))
+    return _response(await handlers.forward(_app, req.headers, req.route_params.get("referralId")))
 
 
 @app.function_name("request_referrals")
 @app.route("referrals", methods=["POST"])
 async def request_referrals(req: func.HttpRequest) -> func.HttpResponse:
-    """Forward the one referral in the body, or queue the many."""
-    return _response(await handlers.request(_forwarder, req.headers, req.get_body()))
+    """Forward the referral in the body, or queue several."""
+    return _response(await handlers.request(_app, req.headers, req.get_body()))
 
 
 @app.function_name("partner_center_webhook")
 @app.route("webhooks/partner-center", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
 async def partner_center_webhook(req: func.HttpRequest) -> func.HttpResponse:
-    """Take a notification of Partner Center's. Its signature is its key."""
-    return _response(await handlers.webhook(_forwarder, req.headers, req.get_body()))
+    """Take a notification from Partner Center. Its signature authenticates it."""
+    return _response(await handlers.webhook(_app, req.headers, req.get_body()))
 
 
 @app.function_name("health")
 @app.route("health", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
-async def health(req: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001 - what a trigger is called with
-    """Say whether the settings are right."""
-    return _response(handlers.health(os.environ, _opened))
+async def health(req: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001 - a trigger's signature
+    """Report whether the app can work."""
+    return _response(await handlers.health(_app))
 
 
 @app.function_name("openapi")
 @app.route("openapi.json", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
-async def openapi(req: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001 - what a trigger is called with
+async def openapi(req: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001 - a trigger's signature
     """Describe this API."""
-    return _response(handlers.description())
+    return _response(handlers.openapi())
 
 
-_requests: dict[str, Any] = {"queue_name": "%REFERRAL_REQUESTS_QUEUE%", "connection": "ReferralRequests"}
-
-if on_service_bus(os.environ):
-
-    @app.function_name("forward_queued_referral")
-    @app.service_bus_queue_trigger(arg_name="msg", is_sessions_enabled=with_sessions(os.environ), **_requests)
-    async def forward_queued_referral(msg: func.ServiceBusMessage) -> None:
-        """Take one message of the requests queue to its outcome."""
-        await _settle(msg.get_body(), f"{msg.message_id}@{msg.sequence_number}", msg.delivery_count)
-
-else:
-
-    @app.function_name("forward_queued_referral")
-    @app.queue_trigger(arg_name="msg", **_requests)
-    async def forward_queued_referral(msg: func.QueueMessage) -> None:
-        """Take one message of the requests queue to its outcome."""
-        await _settle(msg.get_body(), msg.id, msg.dequeue_count)
+async def forward_from_storage(msg: func.QueueMessage) -> None:
+    """Take one message of the requests queue to its outcome."""
+    await _process(msg.get_body(), msg.id, msg.dequeue_count)
 
 
-async def _settle(body: bytes, message_id: str | None, delivery: int | None) -> None:
-    again, last = (delivery or 1) > 1, (delivery or 1) >= _max_dequeue_count
-    await _forwarder().settle(body, message_id=message_id, again=again, last=last)
+async def forward_from_service_bus(msg: func.ServiceBusMessage) -> None:
+    """Take one message of the requests queue to its outcome."""
+    await _process(msg.get_body(), f"{msg.message_id}@{msg.sequence_number}", msg.delivery_count)
 
 
-async def close() -> None:
-    """Close the worker's connections, for a host that stops in an orderly way."""
-    if _opened is not None:
-        await _opened.close()
+def _register_queue_trigger() -> None:
+    """Register the trigger of the requests queue, unless settings are invalid: messages then wait, untouched.
+
+    Messages are bound as bytes, because the host lets the members of a JSON text override the message's own metadata.
+    """
+    try:
+        read_settings(os.environ)
+    except SettingsError as error:  # raising would hide the HTTP functions, too, and with them the reason
+        log.at_startup("settings.wrong", detail=str(error))
+        return
+    queue, name = "%REFERRAL_REQUESTS_QUEUE%", app.function_name("forward_queued_referral")
+    if on_service_bus(os.environ):
+        service_bus = app.service_bus_queue_trigger("msg", CONNECTION, queue, data_type=func.DataType.BINARY)
+        name(service_bus(forward_from_service_bus))
+    else:
+        storage = app.queue_trigger("msg", queue, CONNECTION, data_type=func.DataType.BINARY)
+        name(storage(forward_from_storage))
 
 
-def _forwarder() -> "Forwarder":
-    """The worker's one forwarder. Its imports, aiohttp and azure-identity among them, wait for whoever needs it."""
-    global _opened  # noqa: PLW0603 - one per worker
+async def _process(body: bytes, message_id: str | None, count: int | None) -> None:
+    from referral_fn.queue_worker import Delivery  # noqa: PLC0415 - at indexing, its imports would delay the host
+
+    worker = _app()
+    delivery = Delivery(body, message_id, count or 1, worker.settings.max_deliveries)
+    await worker.queue_worker.process(delivery)
+
+
+def _app() -> "App":
+    """The worker's app. It is opened by the first invocation that needs it, because its imports take time."""
+    global _opened  # noqa: PLW0603 - one per worker process
     if _opened is None:
-        from referral_fn.forwarder import Forwarder  # noqa: PLC0415
+        from referral_fn.app import App  # noqa: PLC0415
 
-        _opened = Forwarder.open(os.environ)
+        _opened = App.open(os.environ)
     return _opened
 
 
-def _response(answer: handlers.Answer) -> func.HttpResponse:
+def _response(response: handlers.Response) -> func.HttpResponse:
     return func.HttpResponse(
-        answer.body, status_code=answer.status, headers=answer.headers, mimetype=answer.content_type
+        response.body, status_code=response.status, headers=response.headers, mimetype=response.content_type
     )
+
+
+_register_queue_trigger()

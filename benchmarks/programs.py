@@ -47,21 +47,21 @@ async def floor() -> AsyncIterator[Forward]:
 async def app() -> AsyncIterator[Forward]:
     """This app's `Forwarder`, its log events written to nowhere, with what requirements.txt installs and no more."""
     sys.modules["opentelemetry"] = None  # type: ignore[assignment]  # it is there for the tests only
-    from referral_fn.forwarder import Forwarder  # noqa: PLC0415
+    from referral_fn.app import App  # noqa: PLC0415
     from referral_fn.referrals.outcome import Forwarded  # noqa: PLC0415
     from referral_fn.referrals.request import ReferralRequest  # noqa: PLC0415
 
     logger = logging.getLogger("referral_fn")
     logger.setLevel(logging.INFO)
     logger.addHandler(logging.StreamHandler(Path(os.devnull).open("w")))  # noqa: ASYNC230, SIM115 - for as long as it runs
-    forwarder = Forwarder.open(os.environ)
+    opened = App.open(os.environ)
 
     async def forward() -> None:
-        outcome = await forwarder.forward(ReferralRequest(SEED_ID))
+        outcome = await opened.forwarder.forward(ReferralRequest(SEED_ID))
         assert isinstance(outcome, Forwarded), outcome  # noqa: S101
 
     yield forward
-    await forwarder.close()
+    await opened.close()
 
 
 def app_without(*stages: str) -> Callable[[], contextlib.AbstractAsyncContextManager[Forward]]:

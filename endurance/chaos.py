@@ -32,7 +32,8 @@ from local_stack.stand_ins.referrals import SEED
 from local_stack.stand_ins.serving import serving
 from referral_fn.credentials.token_source import TokenSource
 from referral_fn.errors import RetryableError
-from referral_fn.queues.base import LeasedMessage, Message, Queue, open_queue
+from referral_fn.queues.base import LeasedMessage, Message, Queue
+from referral_fn.queues.opening import open_queue
 
 DEFAULT_N = 500
 SCHEDULE = "1,1,2,2,3,3,4,4"

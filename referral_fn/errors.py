@@ -68,3 +68,11 @@ class RetryableError(Exception):
         """Whether another attempt within seconds could help."""
         self.attempt_consumed = attempt_consumed
         """Whether a call was made. A request held back by the closed gate keeps its place in the schedule."""
+
+
+class SignatureError(Exception):
+    """A notification cannot be trusted. `check` names the check that failed, for the log only."""
+
+    def __init__(self, check: str, detail: str) -> None:
+        super().__init__(detail)
+        self.check = check

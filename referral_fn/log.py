@@ -1,44 +1,55 @@
-"""One JSON object an event, with a stable name. IDs only: no name, address, number, note or token.
+"""The log: one JSON object per event, with a stable name. IDs only, never names, addresses, numbers, notes or tokens.
 
-The fields go out twice: as the message, which every way out of Azure Functions carries, and as attributes of the
-record, which OpenTelemetry's and Azure Monitor's handlers make custom dimensions of.
+The fields are written twice: as JSON in the message, which every log sink carries, and as attributes of the log record,
+which the handlers of OpenTelemetry and Azure Monitor turn into custom dimensions.
 """
 
 import logging
+import sys
 from datetime import UTC, datetime
 
 from referral_fn import strict_json
+from referral_fn.errors import Upstream
 from referral_fn.timestamps import utc
 
 _logger = logging.getLogger("referral_fn")
 
 
 class JsonLinesFormatter(logging.Formatter):
-    """Events as lines of JSON with `time` and `level`, for wherever no Functions host adds these."""
+    """Formats events as JSON lines with `time` and `level`, for use outside a Functions host."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line."""
+        """Format one event."""
         context = {"time": utc(datetime.fromtimestamp(record.created, UTC)), "level": record.levelname}
         return strict_json.dumps(context).decode()[:-1] + "," + record.getMessage()[1:]
 
 
 def info(event: str, **fields: object) -> None:
-    """Log what went as it should."""
+    """Log an event of normal operation."""
     _write(logging.INFO, event, fields)
 
 
 def warning(event: str, **fields: object) -> None:
-    """Log trouble that passes by itself."""
+    """Log a failure that will be retried, or a request that was refused."""
     _write(logging.WARNING, event, fields)
 
 
 def error(event: str, **fields: object) -> None:
-    """Log what somebody has to look at."""
+    """Log a failure that needs an operator."""
     _write(logging.ERROR, event, fields)
 
 
+def at_startup(event: str, **fields: object) -> None:
+    """Write an error to stderr while the app is being loaded: the host drops log records outside invocations.
+
+    The host logs a worker's stderr line as an error if it contains the word "error".
+    """
+    record = {"level": "ERROR", "event": event, **fields}
+    print(strict_json.dumps(record).decode(), file=sys.stderr, flush=True)  # noqa: T201 - not a log record, see above
+
+
 def to_stderr(level: int) -> None:
-    """Write events of this level and above to stderr, a line each, and nowhere else."""
+    """Write events of this level and above to stderr as JSON lines, and nowhere else."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLinesFormatter())
     _logger.handlers[:] = [handler]
@@ -48,5 +59,16 @@ def to_stderr(level: int) -> None:
 
 def _write(level: int, event: str, fields: dict[str, object]) -> None:
     if _logger.isEnabledFor(level):
-        said = {"event": event, **{name: value for name, value in fields.items() if value is not None}}
-        _logger.log(level, "%s", strict_json.dumps(said).decode(), extra=said)
+        record = {"event": event, **{name: value for name, value in fields.items() if value is not None}}
+        _logger.log(level, "%s", strict_json.dumps(record).decode(), extra=record)
+
+
+def upstream_fields(upstream: Upstream | None) -> dict[str, object]:
+    """Partner Center's answer as log fields."""
+    answer = upstream or Upstream()
+    return {
+        "status": answer.get("status"),
+        "code": answer.get("code"),
+        "requestId": answer.get("requestId"),
+        "clientRequestId": answer.get("clientRequestId"),
+    }

@@ -170,7 +170,7 @@ class PartnerCenter:
         if status in _REFUSED:
             return PermanentError("upstream-refused", said, upstream=upstream)
         if status in _DENIED:
-            log.error("upstream.denied", **request.correlation(), **upstream)
+            log.error("upstream.denied", **request.log_fields(), **upstream)
             return RetryableError("upstream-denied", said, upstream=upstream, quick=False)
         retry_after = read_retry_after(answer.headers.get("Retry-After"))
         throttled = status == HTTPStatus.TOO_MANY_REQUESTS

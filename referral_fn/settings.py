@@ -1,4 +1,4 @@
-"""Every app setting: read from the environment, checked once, all problems reported together."""
+"""The app settings: read from the environment and checked, with all problems reported together."""
 
 import json
 import re
@@ -16,7 +16,12 @@ _ENTITY_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/-]{0,258}[A-Za-z0-9])?")
 _HOST = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)*(:[0-9]{1,5})?")
 _NAME = r"^[A-Za-z0-9.-]{1,100}$"
 _SECRET_PATH = re.compile(r"/secrets/[A-Za-z0-9-]{1,127}")
-_QUEUE_TRIGGER_CONNECTION = "ReferralRequests"
+CONNECTION = "ReferralRequests"
+"""The name of the queue trigger's connection, a prefix of settings that the host reads."""
+
+MAX_DEQUEUE_COUNT = "AzureFunctionsJobHost__extensions__queues__maxDequeueCount"
+"""Overrides host.json, as documented in "Override host.json values"; and must be the same for host and app."""
+
 _LONGEST_DELAY = 7 * 24 * 3600
 
 
@@ -32,7 +37,7 @@ Problems = list[SettingProblem]
 
 
 class SettingsError(Exception):
-    """Settings are missing or wrong; `problems` holds all of them, in the order of their names."""
+    """Settings are missing or invalid; `problems` lists all of them, in the order of their names."""
 
     def __init__(self, problems: tuple[SettingProblem, ...]) -> None:
         super().__init__("; ".join(f"{problem.name} {problem.rule}" for problem in problems))
@@ -48,7 +53,7 @@ def _https(url: str) -> str:
 
 def _referral_url(url: str) -> str:
     if _https(url).count("{referralId}") != 1 or "{referralId}" not in urlsplit(url).path:
-        raise PydanticCustomError("template", "must hold {{referralId}} once, in its path")
+        raise PydanticCustomError("template", "must hold {referralId} once, in its path")
     return url
 
 
@@ -57,8 +62,8 @@ def _queue_url(url: str) -> str:
     if parts.scheme not in ("https", "sb") or not parts.hostname or parts.username or parts.query or parts.fragment:
         raise PydanticCustomError(
             "queue",
-            "must be https://{{account}}.queue.core.windows.net/{{queue}}"
-            " or sb://{{namespace}}.servicebus.windows.net/{{queue or topic}}",
+            "must be https://{account}.queue.core.windows.net/{queue}"
+            " or sb://{namespace}.servicebus.windows.net/{queue or topic}",
         )
     if parts.scheme == "sb" and not _ENTITY_NAME.fullmatch(queue_name(url)):
         raise PydanticCustomError("queue", "must end in a queue's or a topic's name: letters, digits and . - _ /")
@@ -85,8 +90,14 @@ Delay = Annotated[float, Field(gt=0, le=_LONGEST_DELAY, allow_inf_nan=False)]
 def _secret_url(url: str) -> str:
     parts = urlsplit(_https(url))
     if parts.query or not _SECRET_PATH.fullmatch(parts.path):
-        raise PydanticCustomError("secret", "must be https://{{vault}}.vault.azure.net/secrets/{{name}}")
+        raise PydanticCustomError("secret", "must be https://{vault}.vault.azure.net/secrets/{name}")
     return url
+
+
+def _host_json_limit() -> int:
+    """The maxDequeueCount of host.json; without one the host's default is 5."""
+    host_json = json.loads((Path(__file__).parent.parent / "host.json").read_text(encoding="utf-8"))
+    return int(host_json.get("extensions", {}).get("queues", {}).get("maxDequeueCount", 5))
 
 
 class CredentialSettings(BaseModel):
@@ -107,7 +118,7 @@ class CredentialSettings(BaseModel):
 
 
 class Settings(CredentialSettings):
-    """The app's settings."""
+    """All of the app's settings."""
 
     referrals_url: Annotated[str, AfterValidator(_referral_url)] = Field(
         "https://api.partner.microsoft.com/v1/referrals/{referralId}", alias="REFERRALS_URL"
@@ -120,27 +131,34 @@ class Settings(CredentialSettings):
         ("3psostorageacct.blob.core.windows.net",), alias="WEBHOOK_CERTIFICATE_HOSTS"
     )
     webhook_extra_roots: FilePath | None = Field(None, alias="WEBHOOK_EXTRA_ROOTS")
-    """A PEM file of roots that signing certificates may chain to, beside Mozilla's."""
+    """A PEM file of roots that signing certificates may chain to, in addition to Mozilla's."""
     webhook_max_age: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(None, alias="WEBHOOK_MAX_AGE")
-    """Seconds after which a notification is refused. By default none is: Partner Center retries for long."""
+    """Seconds after which a notification is refused. No limit by default, because Partner Center retries for long."""
     service_bus_max_message: Annotated[int, Field(ge=64 * 1024, le=100 * 1024 * 1024)] = Field(
         256 * 1024, alias="SERVICE_BUS_MAX_MESSAGE"
     )
     """Bytes, properties included: 256 KiB on Standard, up to 100 MiB on Premium, by entity."""
-    service_bus_sessions: Literal["true", "false"] = Field("false", alias="SERVICE_BUS_SESSIONS")
     service_bus_max_delivery_count: Annotated[int, Field(ge=1)] = Field(10, alias="SERVICE_BUS_MAX_DELIVERY_COUNT")
-    """How often the broker delivers a request before it gives it up: as set on the queue, whose own default is 10."""
-    retry_budget: Annotated[float, Field(gt=0, le=60, allow_inf_nan=False)] = Field(20, alias="REFERRALS_RETRY_BUDGET")
-    """Seconds that the quick attempts at one referral may take together."""
+    """How often Service Bus delivers a request before it dead-letters it: the queue's own setting, 10 by default."""
+    max_dequeue_count: Annotated[int, Field(ge=2)] = Field(default_factory=_host_json_limit, alias=MAX_DEQUEUE_COUNT)
+    """How often the host delivers a request from a Storage queue before it moves it to the poison queue."""
+    retry_budget: Annotated[float, Field(gt=0, le=30, allow_inf_nan=False)] = Field(20, alias="REFERRALS_RETRY_BUDGET")
+    """Seconds that all quick attempts at one referral may take together."""
     deferral_schedule: Annotated[tuple[Delay, ...], BeforeValidator(_list)] = Field(
         (10, 60, 300, 1800, 7200, 21600, 43200, 86400), alias="REFERRALS_DEFERRAL_SCHEDULE", min_length=1
     )
-    """Seconds to wait before each further try of a request in trouble."""
+    """Seconds to wait before each further attempt at a request that failed."""
 
     @property
     def source(self) -> str:
         """The referrals collection's URL: `REFERRALS_URL` up to the ID."""
         return self.referrals_url.split("/{referralId}")[0]
+
+    @property
+    def max_deliveries(self) -> int:
+        """How often a request is delivered before the host, or Service Bus, gives it up."""
+        on_bus = self.requests_url.startswith("sb://")
+        return self.service_bus_max_delivery_count if on_bus else self.max_dequeue_count
 
 
 M = TypeVar("M", bound=CredentialSettings)
@@ -153,13 +171,8 @@ def queue_name(url: str) -> str:
 
 
 def on_service_bus(environment: Mapping[str, str]) -> bool:
-    """Whether requests come by Service Bus. Read when the triggers are indexed, whatever else may be wrong."""
+    """Whether requests arrive on Service Bus. Works even when other settings are invalid."""
     return environment.get("REQUESTS_URL", "").strip().startswith("sb://")
-
-
-def with_sessions(environment: Mapping[str, str]) -> bool:
-    """Whether the requests queue has sessions, of Service Bus."""
-    return environment.get("SERVICE_BUS_SESSIONS", "").strip().lower() == "true"
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
@@ -168,7 +181,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     Raises:
         SettingsError: with every problem found.
     """
-    return _read(Settings, environment, _trigger_problems)
+    return _read(Settings, environment, _queue_problems, _trigger_problems)
 
 
 def read_credential_settings(environment: Mapping[str, str]) -> CredentialSettings:
@@ -181,10 +194,10 @@ def read_credential_settings(environment: Mapping[str, str]) -> CredentialSettin
 
 
 def _read(model: type[M], environment: Mapping[str, str], *checks: Callable[[Mapping[str, str]], Problems]) -> M:
-    given = {name: value.strip() for name, value in environment.items() if value.strip()}
-    problems = [problem for check in (_app_problems, *checks) for problem in check(given)]
+    present = {name: value.strip() for name, value in environment.items() if value.strip()}
+    problems = [problem for check in (_app_problems, *checks) for problem in check(present)]
     try:
-        settings = model.model_validate(given)
+        settings = model.model_validate(present)
     except ValidationError as error:
         problems += [SettingProblem(str(e["loc"][0]), _rule(e["type"], e["msg"])) for e in error.errors()]
     if problems:
@@ -192,66 +205,76 @@ def _read(model: type[M], environment: Mapping[str, str], *checks: Callable[[Map
     return settings
 
 
-def _app_problems(given: Mapping[str, str]) -> Problems:
-    """What the two app modes need."""
+def _app_problems(present: Mapping[str, str]) -> Problems:
+    """Settings that the two app modes need."""
     needed = {
         "federated-app": ("REFERRALS_APP_TENANT_ID", "REFERRALS_APP_CLIENT_ID"),
         "app-user": ("REFERRALS_APP_TENANT_ID", "REFERRALS_APP_CLIENT_ID", "REFERRALS_REFRESH_TOKEN_SECRET"),
     }
-    mode = given.get("REFERRALS_AUTH", "")
+    mode = present.get("REFERRALS_AUTH", "")
     return [
         SettingProblem(name, f"is required by REFERRALS_AUTH={mode}")
         for name in needed.get(mode, ())
-        if name not in given
+        if name not in present
     ]
 
 
-def read_for_holding(environment: Mapping[str, str]) -> tuple[Settings, SettingsError | None]:
-    """Read the settings; where some are wrong, those with which messages can at least be put back on their queue.
-
-    Raises:
-        SettingsError: not even that; `REQUESTS_URL` is among the problems.
-    """
-    try:
-        return read_settings(environment), None
-    except SettingsError as error:
-        wrong = {problem.name for problem in error.problems}
-        if "REQUESTS_URL" in wrong:
-            raise
-        right = {name: value.strip() for name, value in environment.items() if name not in wrong and value.strip()}
-        queues = {"EVENTS_URL": right["REQUESTS_URL"], "REJECTS_URL": right["REQUESTS_URL"]}
-        if right.get("REFERRALS_AUTH") != "developer":
-            queues["REFERRALS_AUTH"] = "managed-identity"
-        return Settings.model_validate({**right, **queues}), error
-
-
-def read_max_dequeue_count(host_json: Path, environment: Mapping[str, str]) -> int:
-    """How often a message is delivered before it is given up.
-
-    By the host, as host.json says, or the setting that overrides it ("Override host.json values" in the Azure Functions
-    documentation); on Service Bus by the broker.
-    """
-    if on_service_bus(environment):
-        count = environment.get("SERVICE_BUS_MAX_DELIVERY_COUNT", "").strip()
-        return int(count) if count.isdecimal() else Settings.model_fields["service_bus_max_delivery_count"].default
-    override = environment.get("AzureFunctionsJobHost__extensions__queues__maxDequeueCount")
-    return int(override or json.loads(host_json.read_text())["extensions"]["queues"]["maxDequeueCount"])
+def _queue_problems(present: Mapping[str, str]) -> Problems:
+    """The three queues must differ: an app that reads what it writes never ends."""
+    problems: Problems = []
+    names_by_url: dict[str, str] = {}
+    for name in ("EVENTS_URL", "REJECTS_URL", "REQUESTS_URL"):
+        url = present.get(name, "").lower().rstrip("/")
+        if url and url in names_by_url:
+            problems.append(SettingProblem(name, f"must be another queue than {names_by_url[url]}"))
+        names_by_url.setdefault(url, name)
+    return problems
 
 
 def _rule(kind: str, message: str) -> str:
     return "is required" if kind == "missing" else message.replace("Input should", "must")
 
 
-def _trigger_problems(given: Mapping[str, str]) -> Problems:
-    """What only the host reads. A host is there when it says so by FUNCTIONS_WORKER_RUNTIME."""
-    problems = []
-    watched, target = given.get("REFERRAL_REQUESTS_QUEUE"), given.get("REQUESTS_URL")
-    if watched and target and watched != queue_name(target):
+def _trigger_problems(present: Mapping[str, str]) -> Problems:
+    """Settings that only the host reads, which is there if FUNCTIONS_WORKER_RUNTIME is set.
+
+    The trigger must read the queue that the app writes deferrals to, or deferred requests are never seen again.
+    """
+    problems: Problems = []
+    queue, target = present.get("REFERRAL_REQUESTS_QUEUE"), present.get("REQUESTS_URL")
+    has_host = "FUNCTIONS_WORKER_RUNTIME" in present
+    if has_host and not queue:
+        problems.append(SettingProblem("REFERRAL_REQUESTS_QUEUE", "is required"))
+    if queue and target and queue.lower() != queue_name(target).lower():
         problems.append(SettingProblem("REFERRAL_REQUESTS_QUEUE", "must name the queue that REQUESTS_URL ends in"))
-    if "FUNCTIONS_WORKER_RUNTIME" in given:
-        if not watched:
-            problems.append(SettingProblem("REFERRAL_REQUESTS_QUEUE", "is required"))
-        if not any(re.match(rf"{_QUEUE_TRIGGER_CONNECTION}($|__)", name) for name in given):
-            where = "fullyQualifiedNamespace" if on_service_bus(given) else "queueServiceUri"
-            problems.append(SettingProblem(f"{_QUEUE_TRIGGER_CONNECTION}__{where}", "is required"))
+    if target and (address := _trigger_address(present)):
+        name, account = address
+        if account != _account(target):
+            problems.append(SettingProblem(name, "must be the account or namespace of REQUESTS_URL"))
+    elif has_host and not any(re.match(rf"{CONNECTION}($|__)", name) for name in present):
+        member = "fullyQualifiedNamespace" if on_service_bus(present) else "queueServiceUri"
+        problems.append(SettingProblem(f"{CONNECTION}__{member}", "is required"))
     return problems
+
+
+def _account(queue_url: str) -> str:
+    """A queue URL up to its queue, without the scheme: the account or namespace."""
+    parts = urlsplit(queue_url.lower())
+    path = "" if parts.scheme == "sb" else parts.path.rpartition("/")[0]
+    return f"{parts.netloc}{path}".rstrip("/")
+
+
+def _trigger_address(present: Mapping[str, str]) -> tuple[str, str] | None:
+    """The setting that names the account or namespace of the queue trigger, and what it names, as `_account` does.
+
+    None for a connection string, or where the setting is missing.
+    """
+    if on_service_bus(present):
+        name = f"{CONNECTION}__fullyQualifiedNamespace"
+        return (name, present[name].lower().rstrip("/")) if name in present else None
+    name = f"{CONNECTION}__queueServiceUri"
+    if name in present:
+        parts = urlsplit(present[name].lower())
+        return name, f"{parts.netloc}{parts.path}".rstrip("/")
+    name = f"{CONNECTION}__accountName"
+    return (name, f"{present[name].lower()}.queue.core.windows.net") if name in present else None

@@ -125,12 +125,11 @@ def start_app(stack: Stack, kind: str) -> StartApp:
         max_deliveries: int = 10,
         inbound: str = kind,
         outbound: str = kind,
-        sessions: bool = False,
         **overrides: str,
     ) -> AsyncIterator[App]:
         options: dict[str, Any] = {}
         if inbound == SERVICE_BUS:
-            options = {"lock_seconds": lease, "max_delivery_count": max_deliveries, "sessions": sessions}
+            options = {"lock_seconds": lease, "max_delivery_count": max_deliveries}
         queues = await stack.fresh_queues(inbound=inbound, outbound=outbound, **options)
         quick = {
             "REFERRALS_RETRY_BUDGET": "1",

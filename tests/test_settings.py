@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from referral_fn.queues.base import BUDGET
-from referral_fn.settings import SettingsError, read_max_dequeue_count, read_settings
+from referral_fn.settings import SettingsError, read_settings
 
 QUEUES = {
     "EVENTS_URL": "https://acme.queue.core.windows.net/referral-events",
@@ -103,7 +103,6 @@ def test_what_service_bus_is_like_is_up_to_settings() -> None:
     assert (settings.service_bus_max_message, settings.service_bus_max_delivery_count) == (256 * 1024, 10)
     wrong = {
         "SERVICE_BUS_MAX_MESSAGE": "48000",
-        "SERVICE_BUS_SESSIONS": "perhaps",
         "SERVICE_BUS_MAX_DELIVERY_COUNT": "0",
     }
     assert [name for name, _ in problems_of({**QUEUES, **wrong})] == sorted(wrong)
@@ -118,8 +117,8 @@ def test_the_count_of_deliveries_is_the_hosts_or_the_brokers(url: str) -> None:
         "AzureFunctionsJobHost__extensions__queues__maxDequeueCount": "3",
         "SERVICE_BUS_MAX_DELIVERY_COUNT": "7",
     }
-    assert read_max_dequeue_count(HOST_JSON, {"REQUESTS_URL": url}) == 10
-    assert read_max_dequeue_count(HOST_JSON, {"REQUESTS_URL": url, **override}) == (7 if on_bus else 3)
+    assert read_settings({**QUEUES, "REQUESTS_URL": url}).max_deliveries == 10
+    assert read_settings({**QUEUES, "REQUESTS_URL": url, **override}).max_deliveries == (7 if on_bus else 3)
 
 
 @pytest.mark.parametrize(

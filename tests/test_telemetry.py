@@ -19,6 +19,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from local_stack.stack import Queues, Stack
 from local_stack.stand_ins.partner_center import Fault
 from referral_fn import log, telemetry
+from referral_fn.app import App
 from referral_fn.forwarder import Forwarder
 from referral_fn.referrals.outcome import Forwarded
 from referral_fn.referrals.request import ReferralRequest, Trace
@@ -50,9 +51,9 @@ async def forwarder(stack: Stack, queues: Queues, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("IDENTITY_HEADER", stack.identity.secret)
     settings = read_settings(stack.environment(queues, REFERRALS_RETRY_BUDGET="3"))
     connector = aiohttp.TCPConnector(ssl=stack.authority.client_context())
-    made = Forwarder(settings, aiohttp.ClientSession(connector=connector))
-    yield made
-    await made.close()
+    opened = App(settings, aiohttp.ClientSession(connector=connector))
+    yield opened.forwarder
+    await opened.close()
 
 
 @pytest.fixture

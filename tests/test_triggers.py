@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import function_app
 from local_stack.stack import Queues, Stack
-from referral_fn.forwarder import Forwarder
+from referral_fn.app import App
 from referral_fn.settings import read_settings
 from tests.documents import json_values
 
@@ -34,17 +34,17 @@ async def queues(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
     monkeypatch.setenv("IDENTITY_HEADER", stack.identity.secret)
     made = await stack.fresh_queues()
     connector = aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=stack.authority.root))
-    forwarder = Forwarder(read_settings(stack.environment(made)), aiohttp.ClientSession(connector=connector))
-    monkeypatch.setattr(function_app, "_opened", forwarder)
+    opened = App(read_settings(stack.environment(made)), aiohttp.ClientSession(connector=connector))
+    monkeypatch.setattr(function_app, "_opened", opened)
     yield made
-    await function_app.close()
+    await opened.close()
 
 
 @given(ANY_BODY)
 @FEW
 async def test_no_message_raises_past_the_trigger(queues: Queues, body: bytes) -> None:
     before = await queues.rejects.count()
-    await function_app.forward_queued_referral(Message(id="1", body=body, dequeue_count=1))
+    await function_app.forward_from_storage(Message(id="1", body=body, dequeue_count=1))
     assert await queues.rejects.count() == before + 1
 
 

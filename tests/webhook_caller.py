@@ -19,7 +19,7 @@ from local_stack.stand_ins.serving import serving
 from local_stack.stand_ins.signing import Identity
 from local_stack.stand_ins.webhooks import notification
 from referral_fn.api import handlers
-from referral_fn.forwarder import Forwarder
+from referral_fn.app import App
 from referral_fn.settings import read_settings
 from tests.contract import check_answer
 from tests.documents import SEED_ID
@@ -68,16 +68,16 @@ class CertificateHost:
 class Attacked:
     """The app's webhook, called in this process."""
 
-    forwarder: Forwarder
+    app: App
     session: aiohttp.ClientSession
     host: CertificateHost
     queues: Queues
     roots: Path
     log: Callable[[], list[dict[str, Any]]]
 
-    async def post(self, headers: dict[str, str], body: bytes = BODY) -> handlers.Answer:
-        named = {name.lower(): value for name, value in headers.items()}
-        answer = await handlers.webhook(lambda: self.forwarder, named, body)
+    async def post(self, headers: dict[str, str], body: bytes = BODY) -> handlers.Response:
+        named = {"content-length": str(len(body)), **{name.lower(): value for name, value in headers.items()}}
+        answer = await handlers.webhook(lambda: self.app, named, body)
         said = json.loads(answer.body) if answer.body else None
         check_answer("post", "/webhooks/partner-center", answer.status, answer.content_type, said)
         return answer
@@ -115,13 +115,13 @@ async def attacked(
             queues, WEBHOOK_CERTIFICATE_HOSTS=f"{host.name},{HOST},127.0.0.1:9", WEBHOOK_EXTRA_ROOTS=str(roots)
         )
         session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context))
-        forwarder = Forwarder(read_settings(environment), session)
+        opened = App(read_settings(environment), session)
 
         def log() -> list[dict[str, Any]]:
             return [json.loads(record.getMessage()) for record in caplog.records if record.name == "referral_fn"]
 
-        yield Attacked(forwarder, session, host, queues, roots, log)
-        await forwarder.close()
+        yield Attacked(opened, session, host, queues, roots, log)
+        await opened.close()
 
 
 async def refused_after(app: Attacked, headers: dict[str, str], check: str) -> None:

@@ -1,16 +1,18 @@
-"""The HTTP API: what is asked, and what is answered. Knows nothing of Azure Functions."""
+"""The HTTP API, without Azure Functions types: headers and body in, a response out."""
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from referral_fn import strict_json
+from referral_fn import log, strict_json
 from referral_fn.api import problems
-from referral_fn.errors import PermanentError, RetryableError
+from referral_fn.api.batch import enqueue_all
+from referral_fn.api.problems import Problem
+from referral_fn.errors import RetryableError, SignatureError
 from referral_fn.referrals.events import CONTENT_TYPE
+from referral_fn.referrals.messages import request_message
 from referral_fn.referrals.outcome import Forwarded
 from referral_fn.referrals.request import (
     MAX_NOTIFICATION,
@@ -25,22 +27,24 @@ from referral_fn.referrals.request import (
     read_notification,
     read_referral_id,
 )
-from referral_fn.settings import SettingsError, read_settings
+from referral_fn.settings import SettingsError
 
 if TYPE_CHECKING:
-    from referral_fn.forwarder import Forwarder
+    from referral_fn.app import App
 
-OpenForwarder = Callable[[], "Forwarder"]
-"""Opens the worker's forwarder, or returns it; called only by a request that needs it.
+OpenApp = Callable[[], "App"]
+"""Returns the worker's app, opening it at the first call.
 
 Raises:
-    SettingsError: settings are wrong.
+    SettingsError: settings are missing or invalid.
 """
+
+_Refused = (InvalidRequestError, RetryableError, SettingsError, SignatureError)
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What the caller is sent."""
+class Response:
+    """An HTTP response."""
 
     status: int
     body: bytes = b""
@@ -48,69 +52,96 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-async def forward(open_forwarder: OpenForwarder, headers: Mapping[str, str], referral_id: str | None) -> Answer:
-    """`POST /api/referrals/{referralId}`: forward it and answer with its event, or queue it where that is preferred."""
+async def forward(open_app: OpenApp, headers: Mapping[str, str], referral_id: str | None) -> Response:
+    """`POST /api/referrals/{referralId}`: forward the referral and answer with its event, or queue it if preferred."""
     try:
-        request = ReferralRequest(read_referral_id(referral_id), trace=Trace.of(headers))
-        if prefers_async(headers):
-            await open_forwarder().enqueue(request)
-            queued = strict_json.dumps({"referralId": request.referral_id, "status": "queued"})
-            return Answer(HTTPStatus.ACCEPTED, queued, headers={"Preference-Applied": "respond-async"})
-        outcome = await open_forwarder().forward(request)
-    except (InvalidRequestError, RetryableError, SettingsError) as error:
-        return _problem(problems.of_error(error))
-    if isinstance(outcome, Forwarded):
-        return Answer(HTTPStatus.OK, outcome.event.encode(), CONTENT_TYPE)
-    return _problem(problems.of_outcome(outcome))
+        return await _forward(open_app(), headers, read_referral_id(referral_id))
+    except _Refused as error:
+        return _refusal("forward_referral", problems.of_error(error))
 
 
-async def request(open_forwarder: OpenForwarder, headers: Mapping[str, str], body: bytes) -> Answer:
-    """`POST /api/referrals`: as `forward` for the one in the body, or queue the many."""
+async def request(open_app: OpenApp, headers: Mapping[str, str], body: bytes) -> Response:
+    """`POST /api/referrals`: like `forward` for a single ID in the body; several IDs are queued."""
+    name = "request_referrals"
+    if _is_missing(headers, body):
+        return _refusal(name, Problem("length-required", "send the body with a Content-Length, not chunked"))
     try:
-        asked = read_body(body)
-        if isinstance(asked, str):
-            return await forward(open_forwarder, headers, asked)
-        results = await open_forwarder().enqueue_all(asked, Trace.of(headers))
-    except (InvalidRequestError, SettingsError) as error:
-        return _problem(problems.of_error(error))
+        ids = read_body(body)
+        if isinstance(ids, str):
+            return await _forward(open_app(), headers, ids)
+        results = await enqueue_all(open_app().requests, ids, Trace.of(headers))
+    except _Refused as error:
+        return _refusal(name, problems.of_error(error))
     if problem := problems.of_results(results):
-        return _problem(problem)
-    return Answer(HTTPStatus.ACCEPTED, strict_json.dumps({"results": results}))
+        return _refusal(name, problem)
+    return Response(HTTPStatus.ACCEPTED, strict_json.dumps({"results": results}))
 
 
-async def webhook(open_forwarder: OpenForwarder, headers: Mapping[str, str], body: bytes) -> Answer:
-    """`POST /api/webhooks/partner-center`: check the signature, queue the request, answer. Nothing else takes time."""
+async def webhook(open_app: OpenApp, headers: Mapping[str, str], body: bytes) -> Response:
+    """`POST /api/webhooks/partner-center`: check the signature, queue the request, answer."""
+    name = "partner_center_webhook"
+    if _is_missing(headers, body):
+        detail = "the body did not arrive: send it with a Content-Length, not chunked"
+        return _refusal(name, Problem("body-missing", detail, retry_after=60))
     try:
         if len(body) > MAX_NOTIFICATION:
             raise InvalidRequestError("", f"must have at most {MAX_NOTIFICATION} bytes", "request-too-large")
-        await open_forwarder().authenticate(headers, body)
-        event, document = read_event_name(body)
-        if event == TEST_EVENT:
-            return Answer(HTTPStatus.OK)
-        if event not in REFERRAL_EVENTS:
-            return Answer(HTTPStatus.NO_CONTENT)
-        notified = dataclasses.replace(read_notification(document), trace=Trace.of(headers))
-        await open_forwarder().enqueue_notified(notified)
-    except (InvalidRequestError, PermanentError, RetryableError, SettingsError) as error:
-        return _problem(problems.of_error(error))
-    return Answer(HTTPStatus.ACCEPTED)
+        return await _notify(open_app(), headers, body)
+    except _Refused as error:
+        return _refusal(name, problems.of_error(error))
 
 
-def health(environment: Mapping[str, str], opened: "Forwarder | None") -> Answer:
-    """`GET /api/health`: whether the settings are right, and which are not; and whether the user's consent holds."""
+async def health(open_app: OpenApp) -> Response:
+    """`GET /api/health`: whether the settings are valid, and whether the user's consent still holds."""
     try:
-        read_settings(environment)
+        app = open_app()
     except SettingsError as error:
-        return _problem(problems.of_error(error))
-    if opened and opened.lapsed:
-        return _problem(problems.Problem("consent-lapsed", opened.lapsed))
-    return Answer(HTTPStatus.OK, strict_json.dumps({"status": "ok"}))
+        return _refusal("health", problems.of_error(error))
+    if app.tokens.lapsed:
+        return _refusal("health", Problem("consent-lapsed", app.tokens.lapsed))
+    return Response(HTTPStatus.OK, strict_json.dumps({"status": "ok"}))
 
 
-def description() -> Answer:
-    """`GET /api/openapi.json`: this API as an OpenAPI document, which `make schemas` writes."""
-    return Answer(HTTPStatus.OK, Path(__file__).with_name("openapi.json").read_bytes())
+def openapi() -> Response:
+    """`GET /api/openapi.json`: the description of this API, which `make schemas` writes."""
+    return Response(HTTPStatus.OK, Path(__file__).with_name("openapi.json").read_bytes())
 
 
-def _problem(problem: problems.Problem) -> Answer:
-    return Answer(problem.status, problem.encode(), problems.CONTENT_TYPE, problem.headers())
+async def _forward(app: "App", headers: Mapping[str, str], referral_id: str) -> Response:
+    asked = ReferralRequest(referral_id, trace=Trace.of(headers))
+    if prefers_async(headers):
+        await app.requests.put(request_message(asked))
+        body = strict_json.dumps({"referralId": referral_id, "status": "queued"})
+        return Response(HTTPStatus.ACCEPTED, body, headers={"Preference-Applied": "respond-async"})
+    outcome = await app.forwarder.forward(asked)
+    if isinstance(outcome, Forwarded):
+        return Response(HTTPStatus.OK, outcome.encoded, CONTENT_TYPE)
+    return _refusal("forward_referral", problems.of_outcome(outcome), referralId=referral_id)
+
+
+async def _notify(app: "App", headers: Mapping[str, str], body: bytes) -> Response:
+    await app.intake.verify(headers, body)
+    event, document = read_event_name(body)
+    if event == TEST_EVENT:
+        return Response(HTTPStatus.OK)
+    if event not in REFERRAL_EVENTS:
+        return Response(HTTPStatus.NO_CONTENT)
+    notified = read_notification(document, Trace.of(headers))
+    app.intake.check_age(notified.changed_at)
+    await app.requests.put(request_message(notified))
+    log.info("webhook.accepted", referralId=notified.referral_id, cause=notified.cause)
+    return Response(HTTPStatus.ACCEPTED)
+
+
+def _is_missing(headers: Mapping[str, str], body: bytes) -> bool:
+    """Whether there may be a body that the host did not hand over: it reads one only if it has a Content-Length."""
+    return not body and "content-length" not in headers
+
+
+def _refusal(function: str, problem: Problem, **fields: object) -> Response:
+    """Answer with a problem, and log it: the host keeps only what is logged during an invocation."""
+    if settings := problem.members.get("settings"):
+        log.error("settings.wrong", function=function, detail="; ".join(f"{s['name']} {s['rule']}" for s in settings))
+    else:
+        log.warning("request.refused", function=function, status=problem.status, reason=problem.reason, **fields)
+    return Response(problem.status, problem.encode(), problems.CONTENT_TYPE, problem.headers())

@@ -10,7 +10,8 @@ from referral_fn.credentials.entra import EXCHANGE_SCOPE, Tokens
 from referral_fn.credentials.vault import Secret
 from referral_fn.errors import PermanentError, RetryableError
 from referral_fn.partner_center import PartnerCenter
-from referral_fn.queues.base import Queue, open_queue
+from referral_fn.queues.base import Queue
+from referral_fn.queues.opening import open_queue
 from referral_fn.referrals.request import ReferralRequest
 from referral_fn.settings import Settings, SettingsError, read_settings
 

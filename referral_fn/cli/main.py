@@ -20,6 +20,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from referral_fn import log
+from referral_fn.app import App
 from referral_fn.cli.consent import ConsentError, sign_in
 from referral_fn.cli.doctor import examine
 from referral_fn.cli.replay import Choice, Reject, holding, put_back, read_rejects
@@ -27,8 +28,7 @@ from referral_fn.cli.webhook_registration import API, Registration, Registration
 from referral_fn.credentials.entra import Tokens
 from referral_fn.credentials.vault import Secret
 from referral_fn.errors import RetryableError
-from referral_fn.forwarder import Forwarder
-from referral_fn.queues.base import open_queue
+from referral_fn.queues.opening import open_queue
 from referral_fn.referrals.outcome import Deferred, Forwarded, Outcome
 from referral_fn.referrals.request import (
     REFERRAL_EVENTS,
@@ -164,13 +164,13 @@ async def forward(options: argparse.Namespace) -> int:
     given = options.ids or [line.strip() for line in sys.stdin if line.strip()]
     requests = [ReferralRequest(read_referral_id(text, f"ID {number}")) for number, text in enumerate(given, 1)]
     read_settings(os.environ)
-    forwarder = Forwarder.open(os.environ)
+    app = App.open(os.environ)
     slots = asyncio.Semaphore(_AT_ONCE)
     failures = 0
 
     async def one(request: ReferralRequest) -> tuple[ReferralRequest, Outcome]:
         async with slots:
-            return request, await forwarder.forward(request)
+            return request, await app.forwarder.forward(request)
 
     try:
         with _progress() as progress:
@@ -180,7 +180,7 @@ async def forward(options: argparse.Namespace) -> int:
                 failures += not isinstance(outcome, Forwarded)
                 print(_told(request, outcome, as_json=options.json), flush=True)
     finally:
-        await forwarder.close()
+        await app.close()
     return 1 if failures else 0
 
 

@@ -1,56 +1,68 @@
-"""Where messages go: what the app asks of a queue, and the choice between the two kinds there are."""
+"""What the app needs from a queue, whichever service it belongs to."""
 
 import abc
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from http import HTTPStatus
+from typing import ClassVar
 
 import aiohttp
 
+from referral_fn import http_call
 from referral_fn.credentials.token_source import TokenSource
 from referral_fn.errors import RetryableError
+from referral_fn.http_call import NoResponseError, Response
 from referral_fn.retry import read_retry_after, retrying
 from referral_fn.settings import queue_name
 
 BUDGET = 20
 """Seconds for all attempts at one call."""
 
+_MAX_RESPONSE = 16 * 1024 * 1024
+"""Bytes. Storage answers 32 messages of 64 KiB at once."""
+
 
 class MessageTooLargeError(ValueError):
-    """The message is longer than its queue takes."""
+    """The message is longer than its queue accepts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What is put on a queue. All but the body is for queues that have a place for it, which is Service Bus."""
+    """A message to put on a queue. Storage queues have only a body; Service Bus has a place for the rest."""
 
     body: bytes
     id: str | None = None
-    """The same for the same content, so that a broker can drop duplicates."""
+    """Identifies the content, so that a broker can drop duplicates."""
     session: str | None = None
-    """What it is about: messages of one session can be read in order."""
+    """Groups messages that must be read in order."""
     correlation: str | None = None
+    """The referral ID."""
     label: str | None = None
+    """The event type."""
     content_type: str = "application/json"
     properties: Mapping[str, str] = field(default_factory=dict)
-    """For filters."""
+    """For subscription filters."""
+    verbatim: bool = False
+    """Whether the body goes back exactly as it was received. Storage queues otherwise get it in base64."""
 
 
 @dataclass(slots=True)
 class LeasedMessage:
-    """A message taken from a queue for a while."""
+    """A message leased from a queue, hidden from other readers until the lease ends."""
 
     receipt: str
-    """What proves that it is held; void once the time is up."""
+    """Proves the lease; invalid once it has ended."""
     body: bytes
+    """The message, decoded if it was in base64."""
     removed: bool = False
+    """Whether it has been removed from the queue."""
 
 
 class Queue(abc.ABC):
-    """A queue, or a topic, by the REST interface of its service."""
+    """A queue, or a topic, over the REST interface of its service."""
 
     scope: ClassVar[str]
-    """Of the tokens that the service wants."""
+    """The token scope of the service."""
     system: ClassVar[str]
     """The service's name in OpenTelemetry's semantic conventions for messaging."""
 
@@ -59,38 +71,44 @@ class Queue(abc.ABC):
         self._url = url.replace("sb://", "https://", 1)
         self._session = session
         self._tokens = tokens
+        self.span_attributes = {
+            "messaging_system": self.system,
+            "messaging_destination_name": self.name,
+            "messaging_operation_type": "send",
+        }
+        """OpenTelemetry's attributes of a span that sends to this queue, with `_` for `.`."""
 
     @abc.abstractmethod
     async def put(self, message: Message, *, delay: float = 0) -> None:
         """Put a message on the queue, hidden for `delay` seconds (rounded up).
 
-        When this returns, the message is stored. It may be stored twice where an answer was lost on the way.
+        When this returns, the message is stored. It may be stored twice, if an answer was lost on the way.
 
         Raises:
-            MessageTooLargeError: the queue takes no such message.
-            RetryableError: `queue-unavailable`; its text names the queue, and what is missing where something is.
+            MessageTooLargeError: the message is longer than the queue accepts.
+            RetryableError: `queue-unavailable`, whose text names the queue and the missing entity or role;
                 `token-unavailable`.
         """
 
     @abc.abstractmethod
     async def take(self, seconds: int) -> list[LeasedMessage]:
-        """Take some messages, hidden from others for so many seconds; none once there are no more to be seen.
+        """Lease up to 32 messages for so many seconds; an empty list if no message is visible.
 
         Raises:
             RetryableError: as for `put`.
         """
 
     @abc.abstractmethod
-    async def release(self, held: LeasedMessage) -> None:
-        """Let others see a message again that was taken.
+    async def release(self, message: LeasedMessage) -> None:
+        """End a lease, so that others see the message again.
 
         Raises:
             RetryableError: as for `put`.
         """
 
     @abc.abstractmethod
-    async def remove(self, held: LeasedMessage) -> None:
-        """Remove a message that was taken.
+    async def remove(self, message: LeasedMessage) -> None:
+        """Remove a leased message.
 
         Raises:
             RetryableError: as for `put`.
@@ -106,68 +124,42 @@ class Queue(abc.ABC):
 
     @abc.abstractmethod
     def _headers(self) -> dict[str, str]:
-        """What every call to the service has, beside its token."""
+        """Headers of every call, beside the token."""
 
     @abc.abstractmethod
-    def _trouble(self, answer: aiohttp.ClientResponse, body: bytes) -> tuple[str, bool]:
-        """What an answer means that was not expected, as a predicate of the queue's; and whether that lasts."""
-
-    @property
-    def described(self) -> dict[str, str]:
-        """It in the words of OpenTelemetry's semantic conventions, with `_` for `.`."""
-        return {
-            "messaging_system": self.system,
-            "messaging_destination_name": self.name,
-            "messaging_operation_type": "send",
-        }
+    def _explain(self, method: str, path: str, response: Response) -> tuple[str, bool]:
+        """What an unexpected answer means, as a predicate of the queue's; and whether another attempt is useless."""
 
     async def _call(
         self, method: str, url: str, expected: tuple[int, ...], body: bytes | None = None, **headers: str
-    ) -> tuple[aiohttp.ClientResponse, bytes]:
+    ) -> Response:
         """Make a call, in up to three quick attempts."""
 
-        async def attempt(seconds: float) -> tuple[aiohttp.ClientResponse, bytes]:
+        async def attempt(seconds: float) -> Response:
             token = await self._tokens.token(self.scope)
-            answer, said = await self._send(method, url, body, token, seconds, headers)
-            if answer.status == 401 and 401 not in expected:  # noqa: PLR2004
+            response = await self._send(method, url, body, token, seconds, headers)
+            if response.status == HTTPStatus.UNAUTHORIZED and HTTPStatus.UNAUTHORIZED not in expected:
                 token = await self._tokens.token(self.scope, refused=token)
-                answer, said = await self._send(method, url, body, token, seconds, headers)
-            if answer.status not in expected:
-                what, lasts = self._trouble(answer, said)
-                raise RetryableError(
-                    "queue-unavailable",
-                    f"queue {self.name} {what}",
-                    retry_after=read_retry_after(answer.headers.get("Retry-After")),
-                    quick=not lasts,
-                )
-            return answer, said
+                response = await self._send(method, url, body, token, seconds, headers)
+            if response.status in expected:
+                return response
+            meaning, is_lasting = self._explain(method, url.removeprefix(self._url), response)
+            raise RetryableError(
+                "queue-unavailable",
+                f"queue {self.name} {meaning}",
+                retry_after=read_retry_after(response.headers.get("Retry-After")),
+                quick=not is_lasting,
+            )
 
         return await retrying(attempt, budget=BUDGET)
 
     async def _send(
-        self, method: str, url: str, body: bytes | None, token: str, seconds: float, headers: dict[str, str]
-    ) -> tuple[aiohttp.ClientResponse, bytes]:
-        sent: dict[str, Any] = {"Authorization": f"Bearer {token}", **self._headers(), **headers}
-        timeout = aiohttp.ClientTimeout(total=max(seconds, 0.001))
+        self, method: str, url: str, body: bytes | None, token: str, seconds: float, headers: Mapping[str, str]
+    ) -> Response:
+        sent = {"Authorization": f"Bearer {token}", **self._headers(), **headers}
         try:
-            async with self._session.request(
-                method, url, data=body, headers=sent, timeout=timeout, allow_redirects=False
-            ) as answer:
-                return answer, await answer.read()
-        except (aiohttp.ClientError, TimeoutError) as error:
-            why = f"queue {self.name} cannot be reached: {type(error).__name__}"
-            raise RetryableError("queue-unavailable", why) from None
-
-
-def open_queue(url: str, session: aiohttp.ClientSession, tokens: TokenSource, max_message: int) -> Queue:
-    """The queue at a URL: one of Service Bus where it is `sb://…`, else one of Azure Storage.
-
-    `max_message` is in bytes, and Service Bus's: there it depends on the namespace.
-    """
-    if url.startswith("sb://"):
-        from referral_fn.queues.service_bus import ServiceBusQueue  # noqa: PLC0415 - only the kind that is used is loaded
-
-        return ServiceBusQueue(url, session, tokens, max_message)
-    from referral_fn.queues.storage import StorageQueue  # noqa: PLC0415
-
-    return StorageQueue(url, session, tokens)
+            return await http_call.send(
+                self._session, method, url, seconds=seconds, max_bytes=_MAX_RESPONSE, headers=sent, data=body
+            )
+        except NoResponseError as error:
+            raise RetryableError("queue-unavailable", f"queue {self.name} cannot be reached: {error}") from None

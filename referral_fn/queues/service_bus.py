@@ -1,4 +1,4 @@
-"""Azure Service Bus queues and topics, by their REST interface.
+"""Azure Service Bus queues and topics, over their REST interface.
 
 Source: "Send Message", "Peek-Lock Message" and "Message headers and properties" in the Service Bus REST API reference.
 """
@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from referral_fn.credentials.token_source import TokenSource
+from referral_fn.http_call import Response
 from referral_fn.queues.base import LeasedMessage, Message, MessageTooLargeError, Queue
 
 MAX_ID = 128
@@ -36,7 +37,7 @@ class ServiceBusQueue(Queue):
         self._max_message = max_message
 
     async def put(self, message: Message, *, delay: float = 0) -> None:
-        """Put a message with its ID, by which the broker drops duplicates; one without gets an ID for this call."""
+        """Put a message with its ID, by which the broker drops duplicates. Without an ID it gets a new one."""
         broker: dict[str, Any] = {
             "MessageId": shortened(message.id or str(uuid.uuid4())),
             "SessionId": message.session and shortened(message.session),
@@ -52,60 +53,60 @@ class ServiceBusQueue(Queue):
         }
         size = len(message.body) + sum(len(name) + len(value) for name, value in headers.items())
         if size > self._max_message:
-            limit = f"a message of queue {self.name} has {self._max_message} at most"
+            limit = f"queue {self.name} accepts {self._max_message} at most"
             raise MessageTooLargeError(f"{size} bytes, properties included; {limit}")
         headers["Content-Type"] = message.content_type
         await self._call("POST", f"{self._url}/messages", (HTTPStatus.CREATED,), message.body, **headers)
 
-    async def take(self, seconds: int) -> list[LeasedMessage]:  # noqa: ARG002 - how long a lock holds is up to the queue
-        """Take up to 32 messages, for as long as the queue's locks hold. Not from a queue with sessions."""
-        taken: list[LeasedMessage] = []
+    async def take(self, seconds: int) -> list[LeasedMessage]:  # noqa: ARG002 - the queue sets the lock duration
+        """Lease up to 32 messages for the queue's lock duration. Does not work on a queue with sessions."""
+        leased: list[LeasedMessage] = []
         for _ in range(_TAKE):
-            locked = HTTPStatus.CREATED, HTTPStatus.NO_CONTENT
-            answer, body = await self._call("POST", f"{self._url}/messages/head?timeout=0", locked, b"")
-            if answer.status == HTTPStatus.NO_CONTENT:
+            expected = HTTPStatus.CREATED, HTTPStatus.NO_CONTENT
+            response = await self._call("POST", f"{self._url}/messages/head?timeout=0", expected, b"")
+            if response.status == HTTPStatus.NO_CONTENT:
                 break
-            taken.append(LeasedMessage(urlsplit(answer.headers["Location"]).path, body))
-        return taken
+            leased.append(LeasedMessage(urlsplit(response.headers["Location"]).path, response.body))
+        return leased
 
-    async def release(self, held: LeasedMessage) -> None:
-        """Let others see a message again that was taken."""
-        await self._call("PUT", self._held_url(held), (HTTPStatus.OK,), b"")
+    async def release(self, message: LeasedMessage) -> None:
+        """End a lease, so that others see the message again."""
+        await self._call("PUT", self._lock_url(message), (HTTPStatus.OK,), b"")
 
-    async def remove(self, held: LeasedMessage) -> None:
-        """Remove a message that was taken."""
-        await self._call("DELETE", self._held_url(held), (HTTPStatus.OK,))
-        held.removed = True
+    async def remove(self, message: LeasedMessage) -> None:
+        """Remove a leased message."""
+        await self._call("DELETE", self._lock_url(message), (HTTPStatus.OK,))
+        message.removed = True
 
     async def probe(self) -> None:
-        """Check that messages could be put: properties that are none are refused once the token has been accepted."""
+        """Check that messages could be put: invalid properties are refused only after the token was accepted."""
         refused = (HTTPStatus.BAD_REQUEST,)
         await self._call("POST", f"{self._url}/messages", refused, b"", BrokerProperties="none")
 
-    def _held_url(self, held: LeasedMessage) -> str:
-        """The lock's address, on the host that we know: what an answer says must not decide who gets our token."""
+    def _lock_url(self, message: LeasedMessage) -> str:
+        """The lock's URL, on the host we know: an answer must not decide who gets our token."""
         parts = urlsplit(self._url)
-        return f"{parts.scheme}://{parts.netloc}{held.receipt}"
+        return f"{parts.scheme}://{parts.netloc}{message.receipt}"
 
     def _headers(self) -> dict[str, str]:
         return {}
 
-    def _trouble(self, answer: aiohttp.ClientResponse, body: bytes) -> tuple[str, bool]:
-        role = "Sender" if answer.url.path.endswith("/messages") else "Receiver"
-        full = answer.status == HTTPStatus.FORBIDDEN and b"quota" in body.lower()
-        refusal = f"refuses the app: its identity needs the role Azure Service Bus Data {role}"
+    def _explain(self, method: str, path: str, response: Response) -> tuple[str, bool]:  # noqa: ARG002 - see the base
+        role = "Sender" if path == "/messages" else "Receiver"
+        is_full = response.status == HTTPStatus.FORBIDDEN and b"quota" in response.body.lower()
+        denied = f"refuses the app: its identity needs the role Azure Service Bus Data {role}"
         lasting: dict[int, str] = {
             HTTPStatus.NOT_FOUND: "does not exist",
             HTTPStatus.GONE: "does not exist",
-            HTTPStatus.UNAUTHORIZED: refusal,
-            HTTPStatus.FORBIDDEN: "is full" if full else refusal,
+            HTTPStatus.UNAUTHORIZED: denied,
+            HTTPStatus.FORBIDDEN: "is full" if is_full else denied,
         }
-        what = lasting.get(answer.status, "did not do as asked")
-        return f"{what} ({answer.status})", answer.status in lasting
+        meaning = lasting.get(response.status, "did not accept the call")
+        return f"{meaning} ({response.status})", response.status in lasting
 
 
 def shortened(identifier: str) -> str:
-    """An identifier that a broker takes: one that is too long ends in a hash of all of it, always the same."""
+    """An identifier within the broker's limit. A longer one ends in a hash of the whole, always the same."""
     if len(identifier) <= MAX_ID:
         return identifier
     digest = hashlib.sha256(identifier.encode()).hexdigest()[:_DIGEST]

@@ -1,4 +1,4 @@
-"""Azure Storage queues, by their REST interface."""
+"""Azure Storage queues, over their REST interface."""
 
 import base64
 import binascii
@@ -7,67 +7,74 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 from http import HTTPStatus
 from urllib.parse import quote
+from xml.sax.saxutils import escape
 
-import aiohttp
-
+from referral_fn.http_call import Response
 from referral_fn.queues.base import LeasedMessage, Message, MessageTooLargeError, Queue
 from referral_fn.retry import LONGEST_WAIT
 
 API_VERSION = "2024-11-04"
 
 MAX_MESSAGE = 48 * 1024
-"""Bytes. A message may have 64 KiB (Put Message), and base64 makes four of three."""
+"""Bytes of a body. A message has 64 KiB (Put Message), and base64 turns three bytes into four."""
+
+_MAX_VERBATIM = 64 * 1024
+_CARRIAGE_RETURN = {"\r": "&#13;"}
+"""An XML parser would read a plain carriage return as a line feed."""
 
 
 class StorageQueue(Queue):
-    """A queue of Azure Storage. What is put on it never expires; the longest delay is 7 days."""
+    """A queue of Azure Storage. Messages put here never expire; the longest delay is 7 days."""
 
     scope = "https://storage.azure.com/.default"
     system = "azure_queue_storage"
 
     async def put(self, message: Message, *, delay: float = 0) -> None:
-        """Put a message's body; there is no place for the rest of it."""
-        if len(message.body) > MAX_MESSAGE:
-            size = f"{len(message.body)} bytes"
-            raise MessageTooLargeError(f"{size}; a message of queue {self.name} has {MAX_MESSAGE} at most")
-        body = b"<QueueMessage><MessageText>%b</MessageText></QueueMessage>" % base64.b64encode(message.body)
+        """Put the message's body; the rest of it has no place here."""
+        if message.verbatim:
+            limit, text = _MAX_VERBATIM, escape(message.body.decode(), _CARRIAGE_RETURN).encode()
+        else:
+            limit, text = MAX_MESSAGE, base64.b64encode(message.body)
+        if len(message.body) > limit:
+            raise MessageTooLargeError(f"{len(message.body)} bytes; queue {self.name} accepts {limit} at most")
         hidden = min(math.ceil(delay), LONGEST_WAIT)
         url = f"{self._url}/messages?messagettl=-1&visibilitytimeout={hidden}"
+        body = b"<QueueMessage><MessageText>%b</MessageText></QueueMessage>" % text
         await self._call("POST", url, (HTTPStatus.CREATED,), body)
 
     async def take(self, seconds: int) -> list[LeasedMessage]:
-        """Take up to 32 messages."""
-        from xml.etree import ElementTree as ET  # noqa: PLC0415 - only an operator's command reads
+        """Lease up to 32 messages."""
+        from xml.etree import ElementTree as ET  # noqa: PLC0415 - only the command line reads queues
 
         url = f"{self._url}/messages?numofmessages=32&visibilitytimeout={seconds}"
-        _, answer = await self._call("GET", url, (HTTPStatus.OK,))
+        response = await self._call("GET", url, (HTTPStatus.OK,))
         return [
             LeasedMessage(
                 f"{quote(message.findtext('MessageId', ''), safe='')}"
                 f"?popreceipt={quote(message.findtext('PopReceipt', ''), safe='')}",
                 _decoded(message.findtext("MessageText", "")),
             )
-            for message in ET.fromstring(answer)  # noqa: S314 - Azure's own
+            for message in ET.fromstring(response.body)  # noqa: S314 - from Azure
         ]
 
-    async def release(self, held: LeasedMessage) -> None:
-        """Let others see a message again that was taken."""
-        url = f"{self._url}/messages/{held.receipt}&visibilitytimeout=0"
+    async def release(self, message: LeasedMessage) -> None:
+        """End a lease, so that others see the message again."""
+        url = f"{self._url}/messages/{message.receipt}&visibilitytimeout=0"
         await self._call("PUT", url, (HTTPStatus.NO_CONTENT,))
 
-    async def remove(self, held: LeasedMessage) -> None:
-        """Remove a message that was taken."""
-        await self._call("DELETE", f"{self._url}/messages/{held.receipt}", (HTTPStatus.NO_CONTENT,))
-        held.removed = True
+    async def remove(self, message: LeasedMessage) -> None:
+        """Remove a leased message."""
+        await self._call("DELETE", f"{self._url}/messages/{message.receipt}", (HTTPStatus.NO_CONTENT,))
+        message.removed = True
 
     async def probe(self) -> None:
         """Check that messages could be put.
 
-        A peek tells whether the queue is there, if the app may look. A message without its parts tells whether the app
-        may put one: it is refused for what it lacks only after the token has been accepted.
+        A peek shows whether the queue exists, if the app may read it. An incomplete message shows whether the app may
+        write: Storage checks the token before the message, and answers 400.
         """
-        looked = (HTTPStatus.OK, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
-        await self._call("GET", f"{self._url}/messages?peekonly=true", looked)
+        readable_or_denied = (HTTPStatus.OK, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+        await self._call("GET", f"{self._url}/messages?peekonly=true", readable_or_denied)
         await self._call("POST", f"{self._url}/messages?messagettl=-1", (HTTPStatus.BAD_REQUEST,), b"")
 
     def _headers(self) -> dict[str, str]:
@@ -77,20 +84,21 @@ class StorageQueue(Queue):
             "x-ms-date": format_datetime(datetime.now(UTC), usegmt=True),
         }
 
-    def _trouble(self, answer: aiohttp.ClientResponse, body: bytes) -> tuple[str, bool]:  # noqa: ARG002 - see the base
-        roles = {"POST": "Message Sender", "PUT": "Contributor"}  # Update Message is in no smaller one
-        role = roles.get(answer.method, "Message Processor")
+    def _explain(self, method: str, path: str, response: Response) -> tuple[str, bool]:  # noqa: ARG002 - see the base
+        roles = {"POST": "Message Sender", "PUT": "Contributor"}  # no smaller role includes Update Message
+        role = roles.get(method, "Message Processor")
         lasting: dict[int, str] = {
             HTTPStatus.NOT_FOUND: "does not exist",
             HTTPStatus.UNAUTHORIZED: "does not accept the app's token",
             HTTPStatus.FORBIDDEN: f"refuses the app: its identity needs the role Storage Queue Data {role}",
         }
-        what = lasting.get(answer.status, "did not do as asked")
-        return f"{what} ({answer.status} {answer.headers.get('x-ms-error-code', 'no code')})", answer.status in lasting
+        meaning = lasting.get(response.status, "did not accept the call")
+        code = response.headers.get("x-ms-error-code", "no code")
+        return f"{meaning} ({response.status} {code})", response.status in lasting
 
 
 def _decoded(text: str) -> bytes:
-    """What a message says: ours are base64, others may be plain."""
+    """The message: the app writes base64, others may write plain text."""
     try:
         return base64.b64decode(text, validate=True)
     except binascii.Error:

@@ -233,14 +233,18 @@ class ReferralData(TypedDict):
 
 
 class RejectedMessage(TypedDict, total=False):
-    """The message that was rejected, whole. One too long for a single reject is spread over several."""
+    """The message that was rejected, exactly as received. A long one is spread over several rejects."""
 
     text: str
-    """The message's text, or this part of it."""
+    """The message, or this part of it, if it is UTF-8."""
+    base64: str
+    """The message, or this part of it, in base64, if it is not UTF-8."""
     part: int
-    """Counted from 1; absent: there is only one."""
+    """This part's number, from 1; absent if there is only one."""
     parts: int
-    """How many there are."""
+    """How many parts there are."""
+    omittedBytes: int
+    """How many bytes at the end are not kept; absent if the message is whole. Only what is over 1 MiB is omitted."""
 
 
 class RejectData(TypedDict):

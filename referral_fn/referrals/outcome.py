@@ -1,9 +1,21 @@
 """How a request may end."""
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from referral_fn.errors import Finding, Upstream
 from referral_fn.referrals.events import Event, ReferralData
+
+RejectReason = Literal[
+    "invalid-request",
+    "referral-not-found",
+    "upstream-refused",
+    "invalid-referral",
+    "event-too-large",
+    "retries-exhausted",
+]
+REJECT_REASONS: tuple[str, ...] = get_args(RejectReason)
+"""Every reason a reject can have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,32 +23,40 @@ class Forwarded:
     """The event is on the events queue."""
 
     event: Event[ReferralData]
+    encoded: bytes
+    """The event as it was put on the queue: UTF-8 JSON."""
     upstream: Upstream
-    """The answer it was made of."""
+    """Partner Center's answer that it was built from."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """There will be no event; trying again would not help."""
+    """There will be no event, and trying again would not help."""
 
     reason: str
-    """`invalid-request`, `referral-not-found`, `upstream-refused`, `invalid-referral`, `event-too-large` or
-    `retries-exhausted`."""
+    """One of `REJECT_REASONS`."""
     detail: str
+    """The reason as a sentence."""
     errors: tuple[Finding, ...] = ()
+    """The fields at fault, where the reason is about fields."""
     upstream: Upstream | None = None
+    """Partner Center's answer, where it was asked."""
 
 
 @dataclass(frozen=True, slots=True)
 class Deferred:
-    """There is no event yet; the request is to be tried again after `delay` seconds."""
+    """There is no event yet. The request should be tried again."""
 
     delay: float
+    """Seconds to wait before the next attempt."""
     reason: str
+    """The reason of the `RetryableError`."""
     detail: str = ""
+    """The reason as a sentence."""
     upstream: Upstream | None = None
+    """Partner Center's answer, where it was asked."""
     attempt_consumed: bool = True
-    """Whether a try was made. A request held back by the closed gate keeps its place in the schedule."""
+    """Whether this counts as an attempt. A request held back by the closed gate keeps its place in the schedule."""
 
 
 Outcome = Forwarded | Rejected | Deferred

@@ -1,7 +1,6 @@
-"""What may ask for a referral: the shapes a message or an HTTP body may have, and nothing else."""
+"""Requests for referrals: every form that a message or an HTTP body may have."""
 
 import base64
-import binascii
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ from referral_fn import strict_json
 from referral_fn.timestamps import read_utc, utc
 
 MAX_BATCH = 1000
-"""IDs in one `POST /api/referrals`."""
+"""The largest number of IDs in one `POST /api/referrals`."""
 
 MAX_BODY = 256 * 1024
 """Bytes of a request's body: six times what a full batch needs."""
@@ -24,16 +23,19 @@ MAX_NOTIFICATION = 64 * 1024
 _GUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
 _TRACESTATE = re.compile(r"[\x20-\x7e]{1,512}")
-_CAUSE = re.compile(r"[a-z]+(-[a-z]+){0,7}", re.ASCII)
+_CAUSE = re.compile(r"(?=.{1,64}\Z)[a-z]+(-[a-z]+){0,7}", re.ASCII)
 REFERRAL_EVENTS = ("referral-created", "referral-updated", "related-referral-created", "related-referral-updated")
-"""The notifications that are about referrals. Others belong to other products, but for the next."""
+"""The notifications about referrals. All others but `TEST_EVENT` belong to other products."""
 
 TEST_EVENT = "test-created"
-"""What Partner Center sends when asked to prove that a webhook works."""
+"""The notification that Partner Center sends to test a webhook."""
 
 
 class InvalidRequestError(ValueError):
-    """The message or body asks for no referral. `path` is a JSON Pointer to the field, `rule` what it must be."""
+    """The message or body is not a valid request.
+
+    `path` is a JSON Pointer to the field, `rule` what it must be, `reason` the last part of the problem's type.
+    """
 
     def __init__(self, path: str, rule: str, reason: str = "invalid-request") -> None:
         super().__init__(f"{path or 'the request'} {rule}")
@@ -44,24 +46,24 @@ class InvalidRequestError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """Where in a distributed trace a request belongs (W3C Trace Context, which has malformed headers ignored)."""
+    """A request's place in a distributed trace. W3C Trace Context: malformed headers are ignored."""
 
     traceparent: str | None = None
     tracestate: str | None = None
 
     @classmethod
     def of(cls, carrier: Mapping[str, Any]) -> Self:
-        """Read headers, or a message's members, and keep what is well formed; a `tracestate` only with its parent."""
+        """Read headers, or the members of a message. Keeps a `tracestate` only together with its `traceparent`."""
         traceparent, tracestate = carrier.get("traceparent"), carrier.get("tracestate")
         if not (isinstance(traceparent, str) and _TRACEPARENT.fullmatch(traceparent)):
             return cls()
-        stated = isinstance(tracestate, str) and _TRACESTATE.fullmatch(tracestate)
-        return cls(traceparent, tracestate if stated else None)
+        valid = isinstance(tracestate, str) and _TRACESTATE.fullmatch(tracestate)
+        return cls(traceparent, tracestate if valid else None)
 
     def attributes(self) -> dict[str, str]:
-        """Those present, by their names as headers and as CloudEvents extensions."""
-        named = {"traceparent": self.traceparent, "tracestate": self.tracestate}
-        return {name: value for name, value in named.items() if value}
+        """The present ones, by their names as headers and as CloudEvents extensions."""
+        attributes = {"traceparent": self.traceparent, "tracestate": self.tracestate}
+        return {name: value for name, value in attributes.items() if value}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,30 +73,30 @@ class ReferralRequest:
     referral_id: str
     """A GUID in lower case."""
     attempt: int = 0
-    """How often it has been deferred."""
+    """How many attempts have failed and were deferred."""
     first_seen: datetime = field(default_factory=lambda: datetime.now(UTC))
     trace: Trace = Trace()
     cause: str | None = None
-    """The notification that led to it, such as `referral-updated`."""
+    """What led to it, such as the notification `referral-updated`."""
     changed_at: datetime | None = None
-    """When the referral changed, by that notification."""
+    """When the referral changed, as the notification says."""
 
-    def context(self) -> dict[str, str]:
-        """What the event says of where it comes from, as CloudEvents extensions."""
+    def event_attributes(self) -> dict[str, str]:
+        """What the event carries from its request, as CloudEvents extension attributes."""
         return {**self.trace.attributes(), **({"cause": self.cause} if self.cause else {})}
 
-    def correlation(self) -> dict[str, Any]:
-        """What every line of the log about it says."""
+    def log_fields(self) -> dict[str, Any]:
+        """What every log event about this request carries."""
         return {"referralId": self.referral_id, "attempt": self.attempt, "cause": self.cause}
 
     def envelope(self, *, attempt: int) -> bytes:
-        """The message that brings this request back later."""
+        """The message that repeats this request later."""
         return strict_json.dumps(
             {
                 "referralId": self.referral_id,
                 "attempt": attempt,
                 "firstSeen": utc(self.first_seen),
-                **self.context(),
+                **self.event_attributes(),
                 **({"changedAt": utc(self.changed_at)} if self.changed_at else {}),
             }
         )
@@ -111,16 +113,16 @@ def read_referral_id(value: Any, path: str = "/referralId") -> str:
     raise InvalidRequestError(path, "must be a GUID")
 
 
-def read_message(text: str) -> ReferralRequest:
-    """Read a message of the requests queue, plain or base64.
+def read_message(body: bytes) -> ReferralRequest:
+    """Read a message of the requests queue, plain or in base64.
 
-    It may be a bare GUID, `{"referralId": …}`, a deferred request, a Partner Center notification, or a CloudEvent
+    It may be a bare GUID, `{"referralId": …}`, the app's own envelope, a Partner Center notification, or a CloudEvent
     whose subject is the ID.
 
     Raises:
         InvalidRequestError: it is none of these.
     """
-    text = plain_text(text)
+    text = plain_text(body)
     if _GUID.fullmatch(text):
         return ReferralRequest(text.lower())
     document = _read_json(text)
@@ -138,10 +140,10 @@ def read_message(text: str) -> ReferralRequest:
 
 
 def parse_envelope(document: dict[str, Any]) -> ReferralRequest:
-    """Read a request in the form of its envelope; all but `referralId` may be absent.
+    """Read the app's own envelope; everything but `referralId` may be absent.
 
     Raises:
-        InvalidRequestError: a member is not what it must be.
+        InvalidRequestError: a member has an invalid value.
     """
     attempt = document.get("attempt", 0)
     if not isinstance(attempt, int) or isinstance(attempt, bool) or attempt < 0:
@@ -160,7 +162,7 @@ def read_body(body: bytes) -> str | list[Any]:
     """Read the body of `POST /api/referrals`: one referral ID, or the items of `referralIds`, not yet checked.
 
     Raises:
-        InvalidRequestError: it holds neither, both, or more than `MAX_BATCH`; or is longer than `MAX_BODY`
+        InvalidRequestError: it holds neither, both, or more than `MAX_BATCH` IDs; or is longer than `MAX_BODY`
             (`request-too-large`).
     """
     if len(body) > MAX_BODY:
@@ -182,12 +184,20 @@ def prefers_async(headers: Mapping[str, str]) -> bool:
     return any(preference.partition(";")[0].strip().lower() == "respond-async" for preference in preferences)
 
 
-def plain_text(text: str) -> str:
-    """The text itself, or what it says in base64: senders do either, and neither a GUID nor JSON is valid base64."""
+def plain_text(body: bytes) -> str:
+    """The text of a message. Senders write it plain or in base64; neither a GUID nor a JSON object is valid base64.
+
+    Raises:
+        InvalidRequestError: not UTF-8.
+    """
     try:
-        return base64.b64decode(text, validate=True).decode("utf-8-sig").strip()
-    except (binascii.Error, ValueError):
-        return text.removeprefix("\ufeff").strip()
+        return base64.b64decode(body, validate=True).decode("utf-8-sig").strip()
+    except ValueError:  # not base64, or base64 of something else
+        pass
+    try:
+        return body.decode("utf-8-sig").strip()
+    except UnicodeDecodeError:
+        raise InvalidRequestError("", "must be UTF-8") from None
 
 
 def _read_json(text: str | bytes, *, unique: bool = False) -> Any:
@@ -207,15 +217,17 @@ def _read_time(document: dict[str, Any], name: str) -> datetime | None:
 def _read_cause(document: dict[str, Any]) -> str | None:
     cause = document.get("cause")
     if cause is not None and not (isinstance(cause, str) and _CAUSE.fullmatch(cause)):
-        raise InvalidRequestError("/cause", "must be words of lower-case letters, joined by hyphens")
+        raise InvalidRequestError(
+            "/cause", "must be at most 64 characters: words of lower-case letters, joined by hyphens"
+        )
     return cause
 
 
 def read_event_name(body: bytes) -> tuple[str, dict[str, Any]]:
-    """Read a notification as far as its event's name.
+    """Read a notification's `EventName`, and the notification itself.
 
     Raises:
-        InvalidRequestError: it is no JSON object, has a member twice, or has no `EventName`.
+        InvalidRequestError: not a JSON object, a duplicate member, or no `EventName`.
     """
     document = _read_json(body, unique=True)
     if not isinstance(document, dict) or not isinstance(document.get("EventName"), str):
@@ -223,11 +235,11 @@ def read_event_name(body: bytes) -> tuple[str, dict[str, Any]]:
     return document["EventName"], document
 
 
-def read_notification(document: dict[str, Any]) -> ReferralRequest:
-    """Read a notification about a referral. Its `ResourceUri` is read, and never fetched.
+def read_notification(document: dict[str, Any], trace: Trace = Trace()) -> ReferralRequest:
+    """Read a notification about a referral. Its `ResourceUri` is only parsed, never fetched.
 
     Raises:
-        InvalidRequestError: it is about something else, or does not say about which referral.
+        InvalidRequestError: it is about something else, or names no single referral.
     """
     if document.get("EventName") not in REFERRAL_EVENTS:
         raise InvalidRequestError("/EventName", "must be a referral event")
@@ -240,4 +252,4 @@ def read_notification(document: dict[str, Any]) -> ReferralRequest:
     if len(ids) != 1:
         raise InvalidRequestError("/ResourceUri", "must have one referral ID in its path")
     changed_at = _read_time(document, "ResourceChangeUtcDate")
-    return ReferralRequest(ids[0].lower(), cause=document["EventName"], changed_at=changed_at)
+    return ReferralRequest(ids[0].lower(), trace=trace, cause=document["EventName"], changed_at=changed_at)

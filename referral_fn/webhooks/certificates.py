@@ -19,9 +19,9 @@ from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.verification import Store
 
 from referral_fn import log
-from referral_fn.errors import RetryableError
+from referral_fn.errors import RetryableError, SignatureError
 from referral_fn.webhooks import signature
-from referral_fn.webhooks.signature import Claim, SignatureError, Signer
+from referral_fn.webhooks.signature import Claim, Signer
 
 ISSUER_HOSTS = frozenset({"www.microsoft.com", "caissuers.microsoft.com"})
 """Where Microsoft's authorities publish their certificates ("Azure Certificate Authority details")."""

@@ -18,6 +18,8 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
 from cryptography.x509.verification import Criticality, ExtensionPolicy, Policy, PolicyBuilder, Store, VerificationError
 
+from referral_fn.errors import SignatureError
+
 MAX_CERTIFICATE = 16 * 1024
 """Bytes of a certificate; real ones have two or three kilobytes."""
 
@@ -45,14 +47,6 @@ _BROKEN: tuple[type[Exception], ...] = (
     x509.UnsupportedGeneralNameType,
 )
 """What cryptography raises for certificates that are none, or parts of which are not what they should be."""
-
-
-class SignatureError(Exception):
-    """The notification is not to be believed. `check` names the check that failed, for the log and no one else."""
-
-    def __init__(self, check: str, detail: str) -> None:
-        super().__init__(detail)
-        self.check = check
 
 
 @dataclass(frozen=True, slots=True)

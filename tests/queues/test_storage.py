@@ -14,7 +14,7 @@ from local_stack.stack import SERVICE_BUS, STORAGE, Queues, Stack
 from local_stack.stand_ins.serving import serving
 from referral_fn.credentials.token_source import TokenSource, make_token_source
 from referral_fn.errors import RetryableError
-from referral_fn.queues import base as app_queues
+from referral_fn.queues import opening as app_queues
 from referral_fn.queues.base import Message, MessageTooLargeError
 from referral_fn.queues.base import Queue as AppQueue
 from referral_fn.queues.storage import MAX_MESSAGE

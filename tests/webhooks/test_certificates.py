@@ -11,10 +11,9 @@ from aiohttp import web
 
 from local_stack.stand_ins.serving import serving
 from local_stack.stand_ins.signing import Identity
-from referral_fn.errors import RetryableError
+from referral_fn.errors import RetryableError, SignatureError
 from referral_fn.webhooks import certificates, signature
 from referral_fn.webhooks.certificates import Signers
-from referral_fn.webhooks.signature import SignatureError
 from tests.webhook_caller import (
     BODY,
     SHA256,

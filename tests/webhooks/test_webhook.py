@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from local_stack.stack import Stack
 from local_stack.stand_ins.signing import Identity
 from local_stack.stand_ins.webhooks import notification
-from referral_fn.forwarder import Forwarder
+from referral_fn.app import App
+from referral_fn.errors import SignatureError
 from referral_fn.referrals.request import MAX_NOTIFICATION
 from referral_fn.settings import read_settings
 from referral_fn.webhooks import signature
-from referral_fn.webhooks.signature import SignatureError
 from tests.documents import SEED_ID
 from tests.webhook_caller import BODY, HOST, SHA256, Attacked, intermediate, refused_after, root, signer
 
@@ -271,12 +271,12 @@ async def test_old_notifications_are_welcome_unless_a_limit_is_set(app: Attacked
         WEBHOOK_EXTRA_ROOTS=str(app.roots),
         WEBHOOK_MAX_AGE="3600",
     )
-    app.forwarder = Forwarder(read_settings(limited), app.session)
+    app.app = App(read_settings(limited), app.session)
     await refused_after(app, app.headers(body=old), "signature")
     assert (await app.post(app.headers(body=old), old)).status == 401
     assert app.log()[-1]["check"] == "notification-age"
     assert (await app.post(app.headers())).status == 202
-    await app.forwarder.close()
+    await app.app.close()
 
 
 _header_values = st.text(max_size=60) | st.sampled_from(

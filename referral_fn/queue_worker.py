@@ -1,0 +1,148 @@
+"""One message of the requests queue, from its delivery to its outcome: forwarded, deferred or rejected."""
+
+import asyncio
+import contextlib
+import random
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from referral_fn import log
+from referral_fn.errors import RetryableError
+from referral_fn.forwarder import Forwarder
+from referral_fn.queues.base import Message, Queue
+from referral_fn.referrals import messages
+from referral_fn.referrals.outcome import Deferred, Outcome, Rejected
+from referral_fn.referrals.request import InvalidRequestError, ReferralRequest, read_message
+from referral_fn.settings import Settings
+
+MAX_REDELIVERY_PAUSE = 5
+"""Maximum random delay, in seconds, before retrying a redelivered message."""
+
+HAND_ON_LIMIT = 12
+"""Seconds to put the outcome on its queue; and, on the last delivery, again to put the message back."""
+
+REQUEUE_DELAY = 300
+"""Seconds that a message put back on its last delivery is hidden for, or the schedule's longest delay if shorter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One delivery of a message, as the trigger gets it."""
+
+    body: bytes
+    """The message exactly as received."""
+    message_id: str | None = None
+    """The queue's ID of the message, the same at every delivery. It becomes the reject's ID."""
+    count: int = 1
+    """How often the message has been delivered, this time included."""
+    max_count: int = 10
+    """After how many failed deliveries the host moves the message to its poison queue."""
+
+    @property
+    def is_redelivery(self) -> bool:
+        """Whether an earlier delivery ended without an outcome."""
+        return self.count > 1
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the host gives the message up if this delivery fails."""
+        return self.count >= self.max_count
+
+
+class QueueWorker:
+    """Takes each message of the requests queue to its outcome and hands that on."""
+
+    def __init__(self, settings: Settings, forwarder: Forwarder, requests: Queue, rejects: Queue) -> None:
+        self._settings = settings
+        self._forwarder = forwarder
+        self._requests = requests
+        self._rejects = rejects
+
+    async def process(self, delivery: Delivery) -> None:
+        """Take the message to its outcome, and hand that on. When this returns, the message may be deleted.
+
+        A redelivered message waits for a random moment first: it may have crashed the worker, and would otherwise take
+        the same neighbours down each time. For the same reason the last delivery is rejected without an attempt.
+
+        Raises:
+            RetryableError: the outcome could not be handed on, so that the host must deliver the message again.
+        """
+        if delivery.is_redelivery and not delivery.is_last:
+            await asyncio.sleep(random.uniform(0, MAX_REDELIVERY_PAUSE))  # noqa: S311 - not a secret
+        request, outcome = await self._outcome(delivery)
+        try:
+            async with _hand_on_limit():
+                await self._hand_on(outcome, request, delivery)
+        except RetryableError as error:
+            log.error("handover.failed", messageId=delivery.message_id, reason=error.reason, detail=str(error))
+            if not delivery.is_last:
+                raise
+            await self._put_back(delivery, str(error))
+
+    async def _outcome(self, delivery: Delivery) -> tuple[ReferralRequest | None, Outcome]:
+        try:
+            request = read_message(delivery.body)
+        except InvalidRequestError as error:
+            finding = messages.bounded({"path": error.path, "rule": error.rule})
+            return None, Rejected("invalid-request", str(error), errors=(finding,))
+        if delivery.is_last:
+            return request, Rejected("retries-exhausted", "this was the last delivery before the host gives up")
+        return request, await self._forwarder.forward(request)
+
+    async def _hand_on(self, outcome: Outcome, request: ReferralRequest | None, delivery: Delivery) -> None:
+        if isinstance(outcome, Deferred) and request:
+            attempt = request.attempt + outcome.attempt_consumed
+            if attempt <= len(self._settings.deferral_schedule):
+                await self._defer(outcome, request, attempt, delivery)
+                return
+            outcome = Rejected("retries-exhausted", f"{outcome.reason}: {outcome.detail}", upstream=outcome.upstream)
+        if isinstance(outcome, Rejected):
+            await self._reject(outcome, request, delivery)
+
+    async def _defer(self, outcome: Deferred, request: ReferralRequest, attempt: int, delivery: Delivery) -> None:
+        await self._requests.put(messages.request_message(request, attempt=attempt), delay=outcome.delay)
+        log.warning(
+            "referral.deferred",
+            messageId=delivery.message_id,
+            **request.log_fields() | {"attempt": attempt},
+            seconds=round(outcome.delay),
+            age=round((datetime.now(UTC) - request.first_seen).total_seconds()),
+            reason=outcome.reason,
+            **log.upstream_fields(outcome.upstream),
+        )
+
+    async def _reject(self, outcome: Rejected, request: ReferralRequest | None, delivery: Delivery) -> None:
+        reject_id = delivery.message_id or str(uuid.uuid4())
+        for message in messages.reject_messages(
+            outcome, request=request, received=delivery.body, reject_id=reject_id, source=self._settings.source
+        ):
+            await self._rejects.put(message)
+        log.warning(
+            "referral.rejected",
+            messageId=reject_id,
+            **request.log_fields() if request else {},
+            reason=outcome.reason,
+            detail=outcome.detail,
+            **log.upstream_fields(outcome.upstream),
+        )
+
+    async def _put_back(self, delivery: Delivery, why: str) -> None:
+        """Re-enqueue the message exactly as received, which resets its delivery count."""
+        delay = min(REQUEUE_DELAY, self._settings.deferral_schedule[-1])
+        message = Message(
+            delivery.body, session=delivery.message_id, content_type="application/octet-stream", verbatim=True
+        )
+        async with _hand_on_limit():
+            await self._requests.put(message, delay=delay)
+        log.error("message.held", messageId=delivery.message_id, detail=why, seconds=delay)
+
+
+@contextlib.asynccontextmanager
+async def _hand_on_limit() -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(HAND_ON_LIMIT):
+            yield
+    except TimeoutError:
+        raise RetryableError("queue-unavailable", f"the queue did not answer within {HAND_ON_LIMIT} s") from None
