@@ -2,15 +2,16 @@
 
 import logging
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import azure.functions as func
 
 from referral_fn import log
-from referral_fn.api import handlers
 from referral_fn.settings import CONNECTION, SettingsError, on_service_bus, read_settings
 
 if TYPE_CHECKING:
+    from referral_fn.api.handlers import Response
     from referral_fn.app import App
 
 app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
@@ -24,35 +25,35 @@ _opened: "App | None" = None
 @app.route("referrals/{referralId}", methods=["POST"])
 async def forward_referral(req: func.HttpRequest) -> func.HttpResponse:
     """Forward the referral in the path."""
-    return _response(await handlers.forward(_app, req.headers, req.route_params.get("referralId")))
+    return _response(await _handlers().forward(_app, req.headers, req.route_params.get("referralId")))
 
 
 @app.function_name("request_referrals")
 @app.route("referrals", methods=["POST"])
 async def request_referrals(req: func.HttpRequest) -> func.HttpResponse:
     """Forward the referral in the body, or queue several."""
-    return _response(await handlers.request(_app, req.headers, req.get_body()))
+    return _response(await _handlers().request(_app, req.headers, req.get_body()))
 
 
 @app.function_name("partner_center_webhook")
 @app.route("webhooks/partner-center", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
 async def partner_center_webhook(req: func.HttpRequest) -> func.HttpResponse:
     """Take a notification from Partner Center. Its signature authenticates it."""
-    return _response(await handlers.webhook(_app, req.headers, req.get_body()))
+    return _response(await _handlers().webhook(_app, req.headers, req.get_body()))
 
 
 @app.function_name("health")
 @app.route("health", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
 async def health(req: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001 - a trigger's signature
     """Report whether the app can work."""
-    return _response(await handlers.health(_app))
+    return _response(await _handlers().health(_app))
 
 
 @app.function_name("openapi")
 @app.route("openapi.json", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
 async def openapi(req: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001 - a trigger's signature
     """Describe this API."""
-    return _response(handlers.openapi())
+    return _response(_handlers().openapi())
 
 
 async def forward_from_storage(msg: func.QueueMessage) -> None:
@@ -65,35 +66,42 @@ async def forward_from_service_bus(msg: func.ServiceBusMessage) -> None:
     await _process(msg.get_body(), f"{msg.message_id}@{msg.sequence_number}", msg.delivery_count)
 
 
-def _register_queue_trigger() -> None:
+def register_queue_trigger(functions: func.FunctionApp, environment: Mapping[str, str]) -> None:
     """Register the trigger of the requests queue, unless settings are invalid: messages then wait, untouched.
 
     Messages are bound as bytes, because the host lets the members of a JSON text override the message's own metadata.
     """
     try:
-        read_settings(os.environ)
+        read_settings(environment)
     except SettingsError as error:  # raising would hide the HTTP functions, too, and with them the reason
         log.at_startup("settings.wrong", detail=str(error))
         return
-    queue, name = "%REFERRAL_REQUESTS_QUEUE%", app.function_name("forward_queued_referral")
-    if on_service_bus(os.environ):
-        service_bus = app.service_bus_queue_trigger("msg", CONNECTION, queue, data_type=func.DataType.BINARY)
+    queue, name = "%REFERRAL_REQUESTS_QUEUE%", functions.function_name("forward_queued_referral")
+    if on_service_bus(environment):
+        service_bus = functions.service_bus_queue_trigger("msg", CONNECTION, queue, data_type=func.DataType.BINARY)
         name(service_bus(forward_from_service_bus))
     else:
-        storage = app.queue_trigger("msg", queue, CONNECTION, data_type=func.DataType.BINARY)
+        storage = functions.queue_trigger("msg", queue, CONNECTION, data_type=func.DataType.BINARY)
         name(storage(forward_from_storage))
 
 
 async def _process(body: bytes, message_id: str | None, count: int | None) -> None:
-    from referral_fn.queue_worker import Delivery  # noqa: PLC0415 - at indexing, its imports would delay the host
+    from referral_fn.queue_worker import Delivery  # noqa: PLC0415
 
     worker = _app()
     delivery = Delivery(body, message_id, count or 1, worker.settings.max_deliveries)
     await worker.queue_worker.process(delivery)
 
 
+def _handlers() -> Any:
+    """The HTTP API, imported by the first invocation that needs it: indexing should not wait for it."""
+    from referral_fn.api import handlers  # noqa: PLC0415
+
+    return handlers
+
+
 def _app() -> "App":
-    """The worker's app. It is opened by the first invocation that needs it, because its imports take time."""
+    """The worker's app, opened by the first invocation that needs it."""
     global _opened  # noqa: PLW0603 - one per worker process
     if _opened is None:
         from referral_fn.app import App  # noqa: PLC0415
@@ -102,10 +110,10 @@ def _app() -> "App":
     return _opened
 
 
-def _response(response: handlers.Response) -> func.HttpResponse:
+def _response(response: "Response") -> func.HttpResponse:
     return func.HttpResponse(
         response.body, status_code=response.status, headers=response.headers, mimetype=response.content_type
     )
 
 
-_register_queue_trigger()
+register_queue_trigger(app, os.environ)

@@ -63,7 +63,6 @@ param webhookMaxAge string = ''
 param retryBudget string = '20'
 param deferralSchedule string = '10,60,300,1800,7200,21600,43200,86400'
 param serviceBusMaxMessage int = 262144
-param serviceBusSessions bool = false
 param serviceBusMaxDeliveryCount int = 10
 
 var token = toLower(uniqueString(subscription().id, environmentName, location))
@@ -149,7 +148,6 @@ module serviceBus 'service-bus.bicep' = if (queueKind == 'servicebus') {
     isPrivate: privateNetwork
     endpointSubnetId: privateNetwork ? network!.outputs.endpointSubnetId : ''
     networkId: privateNetwork ? network!.outputs.networkId : ''
-    sessions: serviceBusSessions
     maxDeliveryCount: serviceBusMaxDeliveryCount
   }
 }
@@ -211,7 +209,6 @@ module app 'function-app.bicep' = {
       REFERRALS_RETRY_BUDGET: retryBudget
       REFERRALS_DEFERRAL_SCHEDULE: deferralSchedule
       SERVICE_BUS_MAX_MESSAGE: string(serviceBusMaxMessage)
-      SERVICE_BUS_SESSIONS: serviceBusSessions ? 'true' : 'false'
       SERVICE_BUS_MAX_DELIVERY_COUNT: string(serviceBusMaxDeliveryCount)
     })
   }

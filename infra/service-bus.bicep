@@ -7,7 +7,6 @@ param workspaceId string
 param isPrivate bool
 param endpointSubnetId string
 param networkId string
-param sessions bool
 param maxDeliveryCount int
 
 var forEver = 'P10675199DT2H48M5.4775807S'
@@ -32,7 +31,6 @@ resource requests 'Microsoft.ServiceBus/namespaces/queues@2022-10-01-preview' = 
     deadLetteringOnMessageExpiration: true
     lockDuration: 'PT5M'
     maxDeliveryCount: maxDeliveryCount
-    requiresSession: sessions
   }
 }
 

@@ -5,17 +5,13 @@ from typing import Any
 from referral_fn.queues.service_bus import MAX_ID, ServiceBusQueue
 from referral_fn.queues.storage import StorageQueue
 from referral_fn.referrals import events
+from referral_fn.referrals.messages import FILTER_PROPERTIES
 from referral_fn.referrals.request import REFERRAL_EVENTS
 from schemas import event_schemas, openapi
 
 _JSON = "application/json"
 _REFERRAL = event_schemas.example(events.REFERRAL_TYPE)
 _REJECT = event_schemas.example(events.REJECT_TYPE)
-_FILTERS = {
-    events.REFERRAL_TYPE: ("category", "status", "type", "cause"),
-    events.REJECT_TYPE: ("reason", "cause"),
-}
-"""The application properties of a message on Service Bus, which its subscriptions can filter by."""
 
 
 def document() -> dict[str, Any]:
@@ -164,7 +160,7 @@ def _outgoing() -> dict[str, Any]:
 
 def _headers(event_type: str) -> dict[str, Any]:
     text = {"type": "string", "maxLength": MAX_ID}
-    filters = _FILTERS[event_type]
+    filters = FILTER_PROPERTIES[event_type]
     return {
         "type": "object",
         "required": ["MessageId", "SessionId", "Label", "ContentType"],
@@ -199,7 +195,9 @@ def _sent(event_type: str) -> dict[str, Any]:
         "CorrelationId": made["subject"],
         "Label": event_type,
         "ContentType": events.CONTENT_TYPE,
-        "applicationProperties": {name: made["data"][name] for name in _FILTERS[event_type] if name in made["data"]},
+        "applicationProperties": {
+            name: made["data"][name] for name in FILTER_PROPERTIES[event_type] if name in made["data"]
+        },
     }
 
 

@@ -124,7 +124,7 @@ def _request() -> dict[str, Any]:
                     }
                 },
             },
-            **_problems("invalid-request", "request-too-large", *_FORWARDING, *_QUEUEING),
+            **_problems("invalid-request", "length-required", "request-too-large", *_FORWARDING, *_QUEUEING),
             "401": _NO_KEY,
         },
     }
@@ -162,7 +162,12 @@ def _webhook() -> dict[str, Any]:
             "202": {"description": "The request is on the requests queue."},
             "204": {"description": "The notification is about something else, and is ignored."},
             **_problems(
-                "invalid-request", "signature-invalid", "request-too-large", "certificate-unavailable", *_QUEUEING
+                "invalid-request",
+                "signature-invalid",
+                "request-too-large",
+                "body-missing",
+                "certificate-unavailable",
+                *_QUEUEING,
             ),
         },
     }

@@ -7,10 +7,12 @@ import uuid
 from collections import Counter
 from typing import Any
 
+import azure.functions as func
 import jsonschema
 import pytest
 from cloudevents.core.bindings.http import HTTPMessage, from_structured_event
 
+import function_app
 from local_stack.stand_ins.partner_center import Fault
 from local_stack.stand_ins.referrals import REFERRALS
 from referral_fn.referrals.events import CONTENT_TYPE, REFERRAL_TYPE, REJECT_TYPE
@@ -25,27 +27,46 @@ IDS = [referral["id"] for referral in REFERRALS]
 BOTH_KINDS = True
 
 
-async def test_the_app_has_these_functions_and_bindings() -> None:
-    from function_app import app as functions  # noqa: PLC0415 - importing it checks the settings of this process
-
-    found = {
-        function.get_function_name(): function.get_trigger().get_dict_repr()  # type: ignore[union-attr]
+def bindings(functions: func.FunctionApp) -> dict[str, dict[str, Any]]:
+    return {
+        str(function.get_function_name()): function.get_trigger().get_dict_repr()  # type: ignore[union-attr]
         for function in functions.get_functions()
     }
-    assert {name: binding["type"] for name, binding in found.items()} == {
-        "forward_referral": "httpTrigger",
-        "request_referrals": "httpTrigger",
-        "partner_center_webhook": "httpTrigger",
-        "health": "httpTrigger",
-        "openapi": "httpTrigger",
-        "forward_queued_referral": "queueTrigger",
+
+
+@pytest.mark.parametrize(
+    ("account", "trigger", "connection"),
+    [
+        ("https://acme.queue.core.windows.net", "queueTrigger", "queueServiceUri"),
+        ("sb://acme.servicebus.windows.net", "serviceBusTrigger", "fullyQualifiedNamespace"),
+    ],
+)
+def test_the_queue_trigger_binds_bytes_and_is_there_only_while_settings_are_valid(
+    account: str, trigger: str, connection: str
+) -> None:
+    environment = {
+        **{f"{name.upper()}_URL": f"{account}/{name}" for name in ("events", "rejects", "requests")},
+        "REFERRALS_AUTH": "managed-identity",
     }
+    functions = func.FunctionApp()
+    function_app.register_queue_trigger(functions, environment)
+    (binding,) = bindings(functions).values()
+    assert (binding["type"], binding["dataType"]) == (trigger, func.DataType.BINARY)
+    assert (binding["queueName"], binding["connection"]) == ("%REFERRAL_REQUESTS_QUEUE%", "ReferralRequests")
+    for invalid in ("EVENTS_URL", "REFERRALS_URL", "AzureFunctionsJobHost__extensions__queues__maxDequeueCount"):
+        functions = func.FunctionApp()
+        function_app.register_queue_trigger(functions, {**environment, invalid: "hush-hush"})
+        assert bindings(functions) == {}
+
+
+def test_the_app_has_these_http_functions() -> None:
+    found = bindings(function_app.app)
+    http = {name: binding for name, binding in found.items() if binding["type"] == "httpTrigger"}
+    assert set(http) == {"forward_referral", "request_referrals", "partner_center_webhook", "health", "openapi"}
     assert (found["forward_referral"]["route"], found["request_referrals"]["route"]) == (
         "referrals/{referralId}",
         "referrals",
     )
-    queue = found["forward_queued_referral"]
-    assert (queue["queueName"], queue["connection"]) == ("%REFERRAL_REQUESTS_QUEUE%", "ReferralRequests")
     levels = {name: str(binding.get("authLevel")) for name, binding in found.items() if "authLevel" in binding}
     anonymous = [name for name, level in levels.items() if level.endswith("ANONYMOUS")]
     assert anonymous == ["partner_center_webhook", "health", "openapi"]
@@ -151,7 +172,7 @@ async def test_the_host_may_decode_base64_itself(start_app: StartApp) -> None:
         await app.queues.requests.send(base64.b64encode(b"\xff\xfe").decode())
         await eventually_holds(app.queues.events)
         (reject,) = await eventually_holds(app.queues.rejects)
-        assert reject["data"]["message"] == {"text": "\\xff\\xfe"}
+        assert reject["data"]["message"] == {"base64": "//4="}
 
 
 async def test_a_hundred_at_once_are_all_forwarded_with_one_token_request(start_app: StartApp) -> None:
@@ -248,7 +269,7 @@ async def test_while_settings_are_invalid_messages_wait_untouched(start_app: Sta
         _, problem = await app.get("health")
         names = [setting["name"] for setting in problem["settings"]]
         assert names == ["AzureFunctionsJobHost__extensions__queues__maxDequeueCount", "EVENTS_URL", "REFERRALS_AUTH"]
-        assert await app.queues.requests.texts() == [SEED_ID]
+        assert await app.queues.requests.count() == 1
         assert "forward_queued_referral" not in app.host.log
 
 

@@ -186,17 +186,6 @@ async def test_a_request_whose_schedule_is_used_up_is_rejected_with_its_last_tro
         assert len(calls) == len({call.client_request_id for call in calls}) == 9
 
 
-async def test_a_message_on_its_last_delivery_is_rejected_and_not_tried(start_app: StartApp) -> None:
-    async with start_app(max_deliveries=1) as app:
-        referral_id = str(uuid.uuid4())
-        await app.queues.requests.send(referral_id)
-        (reject,) = await eventually_holds(app.queues.rejects)
-        assert (reject["data"]["reason"], reject["subject"]) == ("retries-exhausted", referral_id)
-        await eventually_empty(app.queues.requests)
-        assert await app.lies_on() == {"events": [], "rejects": [reject], "requests": [], "poison": []}
-        assert not [call for call in app.stack.partner_center.calls if call.referral_id == referral_id]
-
-
 async def test_an_outcome_that_cannot_be_handed_on_is_delivered_again(start_app: StartApp) -> None:
     async with start_app(REJECTS_URL="https://127.0.0.1:9/nobody/listens") as app:
         await app.queues.requests.send("hello")

@@ -173,7 +173,7 @@ def test_outside_a_host_an_event_is_a_line_of_json(capsys: pytest.CaptureFixture
 
 
 def test_every_event_the_code_logs_is_documented_and_the_reverse() -> None:
-    written = re.compile(r'log\.(?:info|warning|error)\(\s*"([a-z.-]+)"')
+    written = re.compile(r'log\.(?:info|warning|error|at_startup)\(\s*"([a-z.-]+)"')
     code = [ROOT / "function_app.py", *(ROOT / "referral_fn").rglob("*.py")]
     logged = {name for path in code for name in written.findall(path.read_text(encoding="utf-8"))}
     documented = re.findall(

@@ -51,7 +51,7 @@ async def test_no_message_raises_past_the_trigger(queues: Queues, body: bytes) -
 @given(ANY_BODY)
 @FEW
 async def test_no_body_raises_past_the_trigger(queues: Queues, body: bytes) -> None:
-    request = func.HttpRequest("POST", "/api/referrals", body=body)
+    request = func.HttpRequest("POST", "/api/referrals", headers={"content-length": str(len(body))}, body=body)
     answer = await function_app.request_referrals(request)
     assert answer.status_code == 400
     assert json.loads(answer.get_body())["type"] == "urn:referral-fn:problem:invalid-request"

@@ -39,7 +39,7 @@ Raises:
     SettingsError: settings are missing or invalid.
 """
 
-_Refused = (InvalidRequestError, RetryableError, SettingsError, SignatureError)
+_Refused = (InvalidRequestError, RetryableError, SettingsError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +87,8 @@ async def webhook(open_app: OpenApp, headers: Mapping[str, str], body: bytes) ->
         if len(body) > MAX_NOTIFICATION:
             raise InvalidRequestError("", f"must have at most {MAX_NOTIFICATION} bytes", "request-too-large")
         return await _notify(open_app(), headers, body)
+    except SignatureError as error:  # already logged, with the check that failed
+        return _response(problems.of_error(error))
     except _Refused as error:
         return _refusal(name, problems.of_error(error))
 
@@ -144,4 +146,8 @@ def _refusal(function: str, problem: Problem, **fields: object) -> Response:
         log.error("settings.wrong", function=function, detail="; ".join(f"{s['name']} {s['rule']}" for s in settings))
     else:
         log.warning("request.refused", function=function, status=problem.status, reason=problem.reason, **fields)
+    return _response(problem)
+
+
+def _response(problem: Problem) -> Response:
     return Response(problem.status, problem.encode(), problems.CONTENT_TYPE, problem.headers())

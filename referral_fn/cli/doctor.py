@@ -10,7 +10,6 @@ from referral_fn.credentials.entra import EXCHANGE_SCOPE, Tokens
 from referral_fn.credentials.vault import Secret
 from referral_fn.errors import PermanentError, RetryableError
 from referral_fn.partner_center import PartnerCenter
-from referral_fn.queues.base import Queue
 from referral_fn.queues.opening import open_queue
 from referral_fn.referrals.request import ReferralRequest
 from referral_fn.settings import Settings, SettingsError, read_settings
@@ -55,7 +54,7 @@ def _steps(
     settings: Settings, session: aiohttp.ClientSession, tokens: Tokens, referral_id: str | None
 ) -> list[tuple[str, Awaitable[Any]]]:
     mode = settings.referrals_auth
-    queues: dict[str, Queue] = {
+    queues = {
         name: open_queue(url, session, tokens.identity, settings.service_bus_max_message)
         for name, url in (
             ("events", settings.events_url),

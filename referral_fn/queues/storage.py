@@ -31,8 +31,8 @@ class StorageQueue(Queue):
 
     async def put(self, message: Message, *, delay: float = 0) -> None:
         """Put the message's body; the rest of it has no place here."""
-        if message.verbatim:
-            limit, text = _MAX_VERBATIM, escape(message.body.decode(), _CARRIAGE_RETURN).encode()
+        if message.verbatim and (received := _text(message.body)) is not None:
+            limit, text = _MAX_VERBATIM, escape(received, _CARRIAGE_RETURN).encode()
         else:
             limit, text = MAX_MESSAGE, base64.b64encode(message.body)
         if len(message.body) > limit:
@@ -95,6 +95,14 @@ class StorageQueue(Queue):
         meaning = lasting.get(response.status, "did not accept the call")
         code = response.headers.get("x-ms-error-code", "no code")
         return f"{meaning} ({response.status} {code})", response.status in lasting
+
+
+def _text(body: bytes) -> str | None:
+    """The body as text; None if it is not UTF-8, which only a message in base64 can hold."""
+    try:
+        return body.decode()
+    except UnicodeDecodeError:
+        return None
 
 
 def _decoded(text: str) -> bytes:

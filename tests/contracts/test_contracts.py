@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from local_stack.stand_ins import service_bus
 from local_stack.stand_ins.webhooks import CERTIFICATE_PATH
 from referral_fn.api import problems
+from referral_fn.referrals.messages import FILTER_PROPERTIES
 from schemas import generate
 from tests.conftest import App, eventually_holds
 from tests.contract import ASYNCAPI, CONTRACTS, OPENAPI, ROOT, run, validator
@@ -205,3 +206,10 @@ def test_the_examples_of_messages_are_as_described(name: str, example: dict[str,
     for part in ("payload", "headers"):
         if part in example:
             validator(f"urn:asyncapi#/components/messages/{name}/{part}").validate(example[part])
+
+
+@pytest.mark.parametrize("page", ["queues.md", "consumers.md"])
+def test_the_docs_name_every_property_to_filter_by(page: str) -> None:
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    for names in FILTER_PROPERTIES.values():
+        assert ", ".join(f"`{name}`" for name in names) in text

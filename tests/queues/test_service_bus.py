@@ -113,7 +113,7 @@ async def test_ids_too_long_for_the_broker_arrive_shortened(client: ServiceBusQu
 
 async def test_the_largest_message_fits_and_a_larger_one_is_refused(client: ServiceBusQueue, queue: Queue) -> None:
     await client.put(Message(b"x" * (LIMIT - 200), "1", properties={"status": "New"}))
-    with pytest.raises(MessageTooLargeError, match=f"properties included; a message of queue {queue.name} has {LIMIT}"):
+    with pytest.raises(MessageTooLargeError, match=f"properties included; queue {queue.name} accepts {LIMIT}"):
         await client.put(Message(b"x" * (LIMIT - 30), "2", properties={"status": "New"}))
     assert await queue.count() == 1
 
@@ -137,7 +137,7 @@ async def test_a_lock_is_redeemed_where_the_message_was_taken_and_nowhere_else(
 
 async def test_a_queue_with_sessions_cannot_be_read_by_rest(client: ServiceBusQueue, queue: Queue) -> None:
     queue.entity.sessions = True
-    with pytest.raises(RetryableError, match="did not do as asked \\(400\\)"):
+    with pytest.raises(RetryableError, match="did not accept the call \\(400\\)"):
         await client.take(60)
 
 

@@ -119,7 +119,7 @@ async def test_a_queue_in_passing_trouble_is_tried_again(
 
 async def test_a_queue_in_lasting_trouble_is_given_up(stack: Stack, kind: str, open_queue: OpenQueue) -> None:
     async with troubled(stack, kind, *[BUSY] * 9) as (url, tokens):
-        with pytest.raises(RetryableError, match="queue did not do as asked \\(503") as raised:
+        with pytest.raises(RetryableError, match="queue did not accept the call \\(503") as raised:
             await open_queue(url).put(Message(b"x"))
         assert (raised.value.reason, len(tokens)) == ("queue-unavailable", 3)
 
