@@ -4,13 +4,14 @@ from pathlib import Path
 import pytest
 
 from referral_fn.queues.base import BUDGET
-from referral_fn.settings import SettingsError, read_settings
+from referral_fn.settings import Settings, SettingsError, read_settings
 
 QUEUES = {
     "EVENTS_URL": "https://acme.queue.core.windows.net/referral-events",
     "REJECTS_URL": "https://acme.queue.core.windows.net/referral-rejects",
     "REQUESTS_URL": "https://acme.queue.core.windows.net/referral-requests",
 }
+CONNECTION_URI = "ReferralRequests__queueServiceUri"
 HOST_JSON = Path(__file__).parent.parent / "host.json"
 
 
@@ -173,3 +174,38 @@ def test_the_function_time_out_leaves_room_for_every_retry_budget() -> None:
     hours, minutes, seconds = map(int, json.loads(HOST_JSON.read_text())["functionTimeout"].split(":"))
     fetch, publish, hand_on = read_settings(QUEUES).retry_budget, BUDGET, BUDGET
     assert fetch + publish + hand_on < hours * 3600 + minutes * 60 + seconds
+
+
+def test_no_rule_shows_doubled_braces_or_a_placeholder_of_pydantics() -> None:
+    broken = dict.fromkeys([field.alias or "" for field in Settings.model_fields.values()], "\t?")
+    rules = [rule for environment in (broken, {}) for _, rule in problems_of(environment)]
+    assert len(rules) > 10
+    assert not [rule for rule in rules if "{{" in rule or "}}" in rule]
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({"EVENTS_URL": QUEUES["REQUESTS_URL"]}, "REQUESTS_URL"),
+        ({"REJECTS_URL": QUEUES["EVENTS_URL"].replace("acme", "ACME")}, "REJECTS_URL"),
+        (
+            {"ReferralRequests__queueServiceUri": "https://other.queue.core.windows.net"},
+            "ReferralRequests__queueServiceUri",
+        ),
+        ({"ReferralRequests__accountName": "other"}, "ReferralRequests__accountName"),
+        ({"REFERRAL_REQUESTS_QUEUE": "referral-events"}, "REFERRAL_REQUESTS_QUEUE"),
+        (
+            {"AzureFunctionsJobHost__extensions__queues__maxDequeueCount": "often"},
+            "AzureFunctionsJobHost__extensions__queues__maxDequeueCount",
+        ),
+    ],
+)
+def test_queues_that_would_make_a_loop_or_lose_requests_are_refused(changes: dict[str, str], name: str) -> None:
+    assert [problem for problem, _ in problems_of({**QUEUES, **changes})] == [name]
+
+
+@pytest.mark.parametrize(
+    "setting", [{CONNECTION_URI: "https://ACME.queue.core.windows.net/"}, {"ReferralRequests__accountName": "acme"}]
+)
+def test_the_trigger_may_name_the_account_of_the_requests_queue_in_either_way(setting: dict[str, str]) -> None:
+    assert read_settings({**QUEUES, **setting}).requests_url == QUEUES["REQUESTS_URL"]
