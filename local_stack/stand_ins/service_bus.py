@@ -320,6 +320,10 @@ class Queue:
         self.entity.messages.remove(found[0])
         return json.loads(found[0].body)
 
+    async def clear(self) -> None:
+        """Remove every message, scheduled and locked ones included."""
+        self.entity.messages.clear()
+
 
 class DeadLetters:
     """What the broker has given up of a queue."""
@@ -332,3 +336,7 @@ class DeadLetters:
     async def count(self) -> int:
         """How many there are."""
         return len(self._entity.dead_letters)
+
+    async def clear(self) -> None:
+        """Remove them."""
+        self._entity.dead_letters.clear()

@@ -42,6 +42,7 @@ def test_every_field_is_described(path: str) -> None:
     assert list(fields(generate.DOCUMENTS[path], "")) == []
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize(
     "command",
     [

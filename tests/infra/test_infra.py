@@ -296,6 +296,7 @@ def test_azd_passes_parameters_that_there_are() -> None:
         assert f"\n      {name[1]}: ${{{{ " in deploy
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize(
     "command",
     [

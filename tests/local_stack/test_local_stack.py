@@ -115,6 +115,7 @@ async def test_a_caller_who_hangs_up_stops_no_function(start_app: StartApp) -> N
         await until(app.queues.events.count, 1)
 
 
+@pytest.mark.e2e
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="this system does not list a process's children")
 @pytest.mark.parametrize("when", ["Running on this machine", "What comes out of the queues"])
 async def test_make_run_ends_in_order_and_leaves_no_process(when: str) -> None:
@@ -141,6 +142,7 @@ async def test_make_run_ends_in_order_and_leaves_no_process(when: str) -> None:
     assert [child for child in children if is_running(child)] == []
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("queue", [STORAGE, SERVICE_BUS])
 async def test_make_run_once_ends_by_itself_with_either_kind_of_queue(queue: str) -> None:
     process = await asyncio.create_subprocess_exec(

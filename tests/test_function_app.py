@@ -64,6 +64,7 @@ async def test_no_path_or_header_raises_past_the_trigger(queues: Queues, path: s
     assert (await function_app.forward_referral(request)).status_code == 400
 
 
+@pytest.mark.e2e
 def test_indexing_imports_neither_the_http_client_nor_the_credentials() -> None:
     heavy = "{'aiohttp', 'azure.identity', 'azure.core', 'phonenumbers', 'iso3166', 'cryptography'}"
     program = f"import sys, function_app; print(sorted({heavy} & sys.modules.keys()))"

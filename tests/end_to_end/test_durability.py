@@ -1,0 +1,58 @@
+"""Nothing is lost when the app stops: an orderly stop, a killed worker, the last delivery."""
+
+import asyncio
+import uuid
+
+from local_stack.stand_ins.partner_center import Fault
+from tests.conftest import StartApp, eventually_empty, eventually_holds, until
+from tests.documents import seed
+
+BOTH_KINDS = True
+
+
+async def test_what_is_in_flight_is_finished_when_the_app_is_told_to_stop(start_app: StartApp) -> None:
+    async with start_app(REFERRALS_RETRY_BUDGET="10") as app:
+        queued, called = str(uuid.uuid4()), str(uuid.uuid4())
+        center = app.stack.partner_center
+        for referral_id in (queued, called):
+            center.referrals[referral_id] = seed(id=referral_id)
+            center.faults[referral_id] = Fault("latency", seconds=0.4)
+        await app.queues.requests.send(queued)
+        call = asyncio.create_task(app.forward(called))
+
+        async def in_flight() -> set[str]:
+            return {one.referral_id for one in center.calls} & {queued, called}
+
+        await until(in_flight, {queued, called})
+        await app.host.stop()
+        answer, _ = await call
+        assert answer.status == 200
+        events = await eventually_holds(app.queues.events, 2)
+        assert {event["subject"] for event in events} == {queued, called}
+        assert await app.queues.requests.count() == 0
+        assert "Unclosed" not in app.host.log
+        assert "Traceback" not in app.host.log
+
+
+async def test_a_killed_workers_referral_is_forwarded_by_the_next(start_app: StartApp) -> None:
+    referral_id = str(uuid.uuid4())
+    async with start_app(lease=2) as app:
+        app.stack.partner_center.referrals[referral_id] = seed(id=referral_id)
+        app.stack.partner_center.faults[referral_id] = Fault("kill", times=1)
+        app.stack.partner_center.killing = app.host.kill_now
+        await app.queues.requests.send(referral_id)
+        await app.host.ended()
+        async with app.stack.host(app.environment):
+            (event,) = await eventually_holds(app.queues.events)
+            assert event["subject"] == referral_id
+            await eventually_empty(app.queues.requests)
+
+
+async def test_the_last_delivery_outlives_a_rejects_queue_in_trouble(start_app: StartApp) -> None:
+    nowhere = {"REJECTS_URL": "https://127.0.0.1:9/nobody/listens"}
+    async with start_app(max_deliveries=1, REFERRALS_DEFERRAL_SCHEDULE="7", **nowhere) as app:
+        await app.queues.requests.send(str(uuid.uuid4()))
+        await app.host.says('"event":"message.held"')
+        assert '"seconds":7' in app.host.log
+        await until(app.queues.requests.count, 1)
+        assert await app.queues.poison.count() == 0
