@@ -1,4 +1,4 @@
-"""Quick attempts at what may work a moment later."""
+"""Quick attempts at operations that may succeed a moment later."""
 
 import asyncio
 import random
@@ -11,10 +11,10 @@ from referral_fn.errors import RetryableError
 
 ATTEMPTS = 3
 LONGEST_WAIT = 7 * 24 * 3600
-"""Seconds. The longest a queue can hide a message (Put Message, visibilitytimeout), so the longest wait obeyed."""
+"""Seconds. The maximum visibility timeout of a queue message ("Put Message" in the Queue Storage REST reference)."""
 
 _FIRST_PAUSE = 1 / 40
-"""The first pause's mean, as a share of the budget: half a second of twenty."""
+"""The mean of the first pause, as a share of the budget: half a second out of twenty."""
 
 T = TypeVar("T")
 

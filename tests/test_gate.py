@@ -4,9 +4,9 @@ import contextlib
 
 import pytest
 
-from referral_fn import partner_center
+from referral_fn import gate as gate_module
 from referral_fn.errors import PermanentError, RetryableError
-from referral_fn.partner_center import Gate
+from referral_fn.gate import Gate
 
 
 class Clock:
@@ -20,7 +20,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr(partner_center, "time", made)
+    monkeypatch.setattr(gate_module, "time", made)
     return made
 
 
