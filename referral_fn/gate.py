@@ -7,6 +7,10 @@ from collections.abc import Iterator
 from referral_fn.errors import PermanentError, RetryableError
 
 
+PROBE_AFTER = 900
+"""Seconds. The longest time without a probe, even if a longer pause was asked for."""
+
+
 class Gate:
     """Closed during a pause, then half open: one request probes, and the others wait for its answer.
 
@@ -19,8 +23,8 @@ class Gate:
         self._probing = False
 
     def close(self, seconds: float) -> None:
-        """Close the gate for at least this long."""
-        self._opens_at = max(self._opens_at, time.monotonic() + seconds)
+        """Close the gate for this long, or until the first probe is due after `PROBE_AFTER` seconds."""
+        self._opens_at = max(self._opens_at, time.monotonic() + min(seconds, PROBE_AFTER))
         self._half_open = True
 
     @contextlib.contextmanager

@@ -87,7 +87,9 @@ class PartnerCenter:
             RetryableError: `upstream-throttled`, `upstream-unavailable`, `upstream-timeout`, `upstream-denied`,
                 `token-unavailable`.
         """
-        return await retrying(lambda seconds: self._attempt(request, seconds), budget=self._settings.retry_budget)
+        return await retrying(
+            lambda seconds: self._attempt(request, seconds), budget=self._settings.retry_budget, on_timeout=_timeout
+        )
 
     async def _attempt(self, request: ReferralRequest, seconds: float) -> Fetched:
         with self.gate.passage():
@@ -132,7 +134,7 @@ class PartnerCenter:
             log_fields["seconds"] = round(time.monotonic() - started, 3)
             log.warning("upstream.failed", **log_fields, error=str(error))
             if error.timed_out:
-                raise RetryableError("upstream-timeout", "Partner Center did not answer in time") from None
+                raise _timeout() from None
             raise RetryableError("upstream-unavailable", f"no answer from Partner Center: {error}") from None
         log.info(
             "upstream.answered",
@@ -163,12 +165,16 @@ class PartnerCenter:
         return RetryableError(reason, detail, retry_after=retry_after, upstream=upstream)
 
 
+def _timeout() -> RetryableError:
+    return RetryableError("upstream-timeout", "Partner Center did not answer in time")
+
+
 def _log_fields(request: ReferralRequest) -> dict[str, Any]:
     return {"referralId": request.referral_id, "attempt": request.attempt, "cause": request.cause}
 
 
 def _read(answer: _Answer, referral_id: str) -> Referral:
-    """Read the referral from a 200. Anything but JSON comes from a proxy, or was cut off, and may be whole next time."""
+    """Read the referral from a 200. What is not JSON comes from a proxy, or was cut off, and may be whole next time."""
     upstream = answer.upstream
     if answer.content_type != "application/json" and not answer.content_type.endswith("+json"):
         raise RetryableError("upstream-unavailable", "Partner Center's answer is not JSON", upstream=upstream)
