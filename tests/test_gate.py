@@ -1,12 +1,12 @@
-"""The gate: closed while Partner Center asks for a pause, then half open for one."""
+"""The gate: closed while Partner Center asks for a pause, then half open for one probe."""
 
 import contextlib
 
 import pytest
 
-from referral_fn import partner_center
+from referral_fn import gate as gate_module
 from referral_fn.errors import PermanentError, RetryableError
-from referral_fn.partner_center import Gate
+from referral_fn.gate import PROBE_AFTER, Gate
 
 
 class Clock:
@@ -19,9 +19,9 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    made = Clock()
-    monkeypatch.setattr(partner_center, "time", made)
-    return made
+    clock = Clock()
+    monkeypatch.setattr(gate_module, "time", clock)
+    return clock
 
 
 def passes(gate: Gate) -> bool:
@@ -32,7 +32,7 @@ def passes(gate: Gate) -> bool:
         return False
 
 
-def trouble() -> RetryableError:
+def failure() -> RetryableError:
     return RetryableError("upstream-unavailable", "detail")
 
 
@@ -42,18 +42,19 @@ def test_an_open_gate_lets_any_number_through_at_once() -> None:
         assert passes(gate)
 
 
-def test_a_closed_gate_says_for_how_long(clock: Clock) -> None:
+def test_a_closed_gate_states_for_how_long(clock: Clock) -> None:
     gate = Gate()
     gate.close(30)
     gate.close(10)
     clock.now += 12
-    with pytest.raises(RetryableError) as held, gate.passage():
+    with pytest.raises(RetryableError) as raised, gate.passage():
         pass
-    assert held.value.retry_after == 18
-    assert (held.value.reason, held.value.quick, held.value.attempt_consumed) == ("upstream-throttled", False, False)
+    assert raised.value.retry_after == 18
+    error = raised.value
+    assert (error.reason, error.quick, error.attempt_consumed) == ("upstream-throttled", False, False)
 
 
-def test_one_probes_and_the_others_wait_for_it(clock: Clock) -> None:
+def test_one_request_probes_and_the_others_wait_for_it(clock: Clock) -> None:
     gate = Gate()
     gate.close(30)
     clock.now += 30
@@ -64,7 +65,21 @@ def test_one_probes_and_the_others_wait_for_it(clock: Clock) -> None:
         assert passes(gate)
 
 
-def test_a_refusal_opens_it_too_for_an_answer_is_an_answer(clock: Clock) -> None:
+def test_a_probe_goes_through_after_fifteen_minutes_of_a_longer_pause(clock: Clock) -> None:
+    gate = Gate()
+    gate.close(3600)
+    clock.now += 899
+    with pytest.raises(RetryableError) as raised, gate.passage():
+        pass
+    assert raised.value.retry_after == 1
+    clock.now += 1
+    with gate.passage():
+        assert not passes(gate)
+    assert passes(gate)
+    assert PROBE_AFTER == 900
+
+
+def test_a_refusal_opens_the_gate_because_it_is_an_answer(clock: Clock) -> None:
     gate = Gate()
     gate.close(30)
     clock.now += 30
@@ -74,8 +89,8 @@ def test_a_refusal_opens_it_too_for_an_answer_is_an_answer(clock: Clock) -> None
         assert passes(gate)
 
 
-@pytest.mark.parametrize("error", [trouble(), BaseException("cancelled")])
-def test_after_a_probe_in_trouble_the_next_one_probes(clock: Clock, error: BaseException) -> None:
+@pytest.mark.parametrize("error", [failure(), BaseException("cancelled")])
+def test_after_a_failed_probe_the_next_request_probes(clock: Clock, error: BaseException) -> None:
     gate = Gate()
     gate.close(30)
     clock.now += 30
@@ -85,20 +100,20 @@ def test_after_a_probe_in_trouble_the_next_one_probes(clock: Clock, error: BaseE
         assert not passes(gate)
 
 
-def test_a_probe_that_is_throttled_closes_it_again(clock: Clock) -> None:
+def test_a_throttled_probe_closes_the_gate_again(clock: Clock) -> None:
     gate = Gate()
     gate.close(30)
     clock.now += 30
     with contextlib.suppress(RetryableError), gate.passage():
         gate.close(60)
-        raise trouble()
+        raise failure()
     clock.now += 59
     assert not passes(gate)
     clock.now += 1
     assert passes(gate)
 
 
-def test_one_who_passed_before_it_closed_does_not_open_it(clock: Clock) -> None:
+def test_a_request_that_passed_before_the_gate_closed_does_not_open_it(clock: Clock) -> None:
     gate = Gate()
     with gate.passage():
         gate.close(30)

@@ -151,7 +151,10 @@ class Queue(abc.ABC):
                 quick=not is_lasting,
             )
 
-        return await retrying(attempt, budget=BUDGET)
+        def on_timeout() -> RetryableError:
+            return RetryableError("queue-unavailable", f"queue {self.name} did not answer in time")
+
+        return await retrying(attempt, budget=BUDGET, on_timeout=on_timeout)
 
     async def _send(
         self, method: str, url: str, body: bytes | None, token: str, seconds: float, headers: Mapping[str, str]
