@@ -319,7 +319,7 @@ async def running(azurite_port: int = 0, *, on_disk: bool = False, with_azurite:
         identity, partner_center = IdentityEndpoint(issuer), PartnerCenter(issuer)
         webhooks = Webhooks(issuer, partner_center)
         entra, vault, bus = Entra(issuer, CLIENT_ID), Vault(issuer), service_bus.ServiceBus(issuer)
-        (Path(folder) / "signing-root.pem").write_bytes(webhooks.root.pem)
+        (Path(folder) / "signing-root.pem").write_bytes(webhooks.trusted)
         tls = authority.server_context()
         async with (
             serving(identity.app) as identity_url,

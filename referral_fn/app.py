@@ -13,7 +13,9 @@ from referral_fn.queue_worker import QueueWorker
 from referral_fn.queues.base import Queue
 from referral_fn.queues.opening import open_queue
 from referral_fn.settings import Settings, read_settings
+from referral_fn.webhooks.certificates import Signers
 from referral_fn.webhooks.intake import Intake
+from referral_fn.webhooks.recent import RecentNotifications
 
 
 class App:
@@ -27,7 +29,12 @@ class App:
         partner_center = PartnerCenter(settings, session, self.tokens.partner_center)
         self.forwarder = Forwarder(settings, partner_center, self._open(settings.events_url))
         self.queue_worker = QueueWorker(settings, self.forwarder, self.requests, self._open(settings.rejects_url))
-        self.intake = Intake(settings, session)
+        self.intake = Intake(
+            Signers(session, settings.webhook_extra_roots),
+            hosts=settings.webhook_certificate_hosts,
+            max_age=settings.webhook_max_age,
+        )
+        self.notifications = RecentNotifications()
 
     @classmethod
     def open(cls, environment: Mapping[str, str]) -> Self:

@@ -1,4 +1,4 @@
-"""The certificates of the stand-ins: one authority of their own, which the app trusts by SSL_CERT_FILE."""
+"""TLS certificates of the stand-ins, issued by an authority of their own that the app trusts through SSL_CERT_FILE."""
 
 import ssl
 from pathlib import Path
@@ -7,7 +7,11 @@ import trustme
 
 
 class Authority:
-    """A certificate authority made for one run, and a server certificate of it for this machine's loopback names."""
+    """A certificate authority for one run, and a server certificate for the loopback names of this machine.
+
+    Args:
+        folder: where the PEM files go.
+    """
 
     def __init__(self, folder: Path) -> None:
         authority = trustme.CA()
@@ -21,11 +25,11 @@ class Authority:
         server.private_key_pem.write_to_path(self.key)
 
     def server_context(self) -> ssl.SSLContext:
-        """The TLS context of a stand-in."""
+        """Create the TLS context of a stand-in."""
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(self.certificate, self.key)
         return context
 
     def client_context(self) -> ssl.SSLContext:
-        """The TLS context of a client that trusts them."""
+        """Create the TLS context of a client that trusts the stand-ins."""
         return ssl.create_default_context(cafile=self.root)

@@ -1,4 +1,4 @@
-"""Partner Center's webhooks: the registration API, the signed notifications, the host of the certificate."""
+"""Partner Center's webhooks: the registration API, the signed notifications, and the host of the certificate."""
 
 import asyncio
 import base64
@@ -34,19 +34,22 @@ _FIELDS = {"WebhookUrl", "WebhookEvents", "SignatureTokenToMsSignatureHeader"}
 
 
 class Webhooks:
-    """Keeps the one registration, and notifies it when a referral changes."""
+    """Keeps the one registration of the account, and sends it a notification when a referral changes."""
 
     def __init__(self, issuer: Issuer, partner_center: PartnerCenter) -> None:
         self._issuer = issuer
         self._partner_center = partner_center
-        self.root = Identity.authority()
-        self.signer = Identity.issue(self.root)
+        root = Identity.authority()
+        intermediate = Identity.authority(issuer=root)
+        self.signer = Identity.issue(intermediate)
+        self.trusted = root.pem + intermediate.pem
+        """PEM for `WEBHOOK_EXTRA_ROOTS`. It has the intermediate, too: the app fetches these from Microsoft only."""
         self.registration: dict[str, Any] | None = None
         self.certificate_host = ""
-        """Host and port of the certificate's address, known once it is served."""
+        """Host and port of the certificate's URL. Set once it is served."""
         self.certificate_requests = 0
         self.pause = 0.2
-        """Seconds between two attempts; the real ones are minutes apart."""
+        """Seconds between two attempts at delivery. Partner Center's are further apart."""
         self._tests: dict[str, dict[str, Any]] = {}
         self._test_times: list[float] = []
         self._sending: set[asyncio.Task[None]] = set()
@@ -63,14 +66,14 @@ class Webhooks:
         self.app.router.add_get(f"{registration}/validationEvents/{{id}}", self._test_state)
 
     async def change(self, referral_id: str, **changes: Any) -> list[dict[str, Any]]:
-        """Change a referral, or create it, and notify. Returns the attempts made."""
+        """Change a referral or create it, and notify. Returns the attempts at delivery."""
         known = referral_id in self._partner_center.referrals
         document = {"id": referral_id, **self._partner_center.referrals.get(referral_id, {}), **changes}
         self._partner_center.referrals[referral_id] = document
         return await self.notify("referral-updated" if known else "referral-created", referral_id)
 
     async def _change(self, request: web.Request) -> web.Response:
-        """`PATCH /_referrals/{id}`: for a person to change a referral."""
+        """`PATCH /_referrals/{id}`: lets a person change a referral."""
         changes = {
             "updatedDateTime": datetime.now(UTC).isoformat(),
             "eTag": f'"{uuid.uuid4()}"',
@@ -79,7 +82,7 @@ class Webhooks:
         return web.json_response(await self.change(request.match_info["id"].lower(), **changes))
 
     async def notify(self, event: str, referral_id: str) -> list[dict[str, Any]]:
-        """Send a notification, ten times at the most. Returns the attempts made."""
+        """Send a notification, with at most ten attempts. Returns these."""
         results: list[dict[str, Any]] = []
         if self.registration and event in self.registration["WebhookEvents"]:
             resource = "test" if event == "test-created" else "referral"
@@ -87,11 +90,11 @@ class Webhooks:
         return results
 
     def forget_tests(self) -> None:
-        """As if no test event had been asked for in the last minute."""
+        """Reset the limit of test events a minute."""
         self._test_times.clear()
 
     def signed(self, body: bytes) -> dict[str, str]:
-        """The headers of a notification, as the registration wants them."""
+        """Sign a body. Returns the headers, the signature in the one that the registration chose."""
         signature = base64.b64encode(self.signer.sign(body, hashes.SHA256())).decode()
         own = self.registration and self.registration["SignatureTokenToMsSignatureHeader"]
         return {
@@ -121,7 +124,7 @@ class Webhooks:
         self.certificate_requests += 1
         return web.Response(body=self.signer.der, content_type="application/octet-stream")
 
-    def _admit(self, request: web.Request) -> None:
+    def _authorize(self, request: web.Request) -> None:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         try:
             uuid.UUID(request.headers.get("ms-correlationid", ""))
@@ -132,27 +135,27 @@ class Webhooks:
             raise web.HTTPUnauthorized from None
 
     async def _events(self, request: web.Request) -> web.Response:
-        self._admit(request)
+        self._authorize(request)
         return web.json_response(EVENTS)
 
     async def _show(self, request: web.Request) -> web.Response:
-        self._admit(request)
+        self._authorize(request)
         return web.json_response(self.registration, status=HTTPStatus.OK if self.registration else HTTPStatus.NOT_FOUND)
 
     async def _register(self, request: web.Request) -> web.Response:
-        self._admit(request)
-        asked = await request.json()
-        url = urlsplit(str(asked.get("WebhookUrl")))
+        self._authorize(request)
+        registration = await request.json()
+        url = urlsplit(str(registration.get("WebhookUrl")))
         reachable = url.scheme == "https" or url.hostname == "127.0.0.1"
-        if set(asked) != _FIELDS or not reachable or not set(asked["WebhookEvents"]) <= set(EVENTS):
+        if set(registration) != _FIELDS or not reachable or not set(registration["WebhookEvents"]) <= set(EVENTS):
             raise web.HTTPBadRequest
         if (request.method == "POST") is (self.registration is not None):
             raise web.HTTPConflict
-        self.registration = asked
-        return web.json_response(asked)
+        self.registration = registration
+        return web.json_response(registration)
 
     async def _test(self, request: web.Request) -> web.Response:
-        self._admit(request)
+        self._authorize(request)
         now = asyncio.get_running_loop().time()
         self._test_times = [time for time in self._test_times if now - time < 60]
         if self.registration is None:
@@ -173,14 +176,14 @@ class Webhooks:
         state["status"] = "completed" if (results[-1]["responseCode"] or "").startswith("2") else "failed"
 
     async def _test_state(self, request: web.Request) -> web.Response:
-        self._admit(request)
+        self._authorize(request)
         if request.match_info["id"] not in self._tests:
             raise web.HTTPNotFound
         return web.json_response(self._tests[request.match_info["id"]])
 
 
 def notification(event: str, resource_id: str, resource: str = "referral") -> bytes:
-    """The body of a notification."""
+    """Create the body of a notification."""
     return json.dumps(
         {
             "EventName": event,

@@ -129,9 +129,8 @@ async def _notify(app: "App", headers: Mapping[str, str], body: bytes) -> Respon
     if event not in REFERRAL_EVENTS:
         return Response(HTTPStatus.NO_CONTENT)
     notified = read_notification(document, Trace.of(headers))
-    app.intake.check_age(notified.changed_at)
-    await app.requests.put(request_message(notified))
-    log.info("webhook.accepted", referralId=notified.referral_id, cause=notified.cause)
+    is_first = await app.notifications.once(notified, body, lambda: app.requests.put(request_message(notified)))
+    log.info("webhook.accepted", referralId=notified.referral_id, cause=notified.cause, repeated=not is_first)
     return Response(HTTPStatus.ACCEPTED)
 
 
