@@ -1,0 +1,69 @@
+"""The types of the fields that Partner Center sends. A blank string counts as absent."""
+
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BeforeValidator, PlainValidator
+from pydantic_core import PydanticCustomError
+
+from referral_fn import strict_json
+from referral_fn.timestamps import read_utc
+
+MAX_AMOUNT_DIGITS = 400
+"""Digits that an amount may have before or after the point: more than any double needs, few enough to be harmless."""
+
+
+def _unblank(value: Any) -> Any:
+    return None if isinstance(value, str) and not value.strip() else value
+
+
+def _timestamp(value: Any) -> datetime | None:
+    if _unblank(value) is None:
+        return None
+    try:
+        return read_utc(value)
+    except ValueError as error:
+        raise PydanticCustomError("timestamp", "{rule}", {"rule": str(error)}) from None
+
+
+def _amount(value: Any) -> Decimal | None:
+    if _unblank(value) is None:
+        return None
+    try:
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            raise TypeError
+        amount = Decimal(value.text if isinstance(value, strict_json.Number) else str(value))
+    except (TypeError, ValueError, InvalidOperation):
+        raise PydanticCustomError("decimal", "must be a decimal number") from None
+    exponent = amount.as_tuple().exponent
+    if not isinstance(exponent, int) or exponent < -MAX_AMOUNT_DIGITS or amount.adjusted() >= MAX_AMOUNT_DIGITS:
+        raise PydanticCustomError("decimal", f"must have at most {MAX_AMOUNT_DIGITS} digits on each side of the point")
+    return amount
+
+
+def _items(value: Any) -> Any:
+    """Accept an empty object as an empty list."""
+    return [] if value == {} else value
+
+
+def _ids(value: Any) -> Any:
+    """Accept one identifier, or an object of types and IDs, as a list of identifiers."""
+    if isinstance(value, dict) and not {"id", "profileType"} & value.keys():
+        return [{"profileType": kind, "id": identifier} for kind, identifier in value.items()]
+    return [value] if isinstance(value, dict) else value
+
+
+def _link(value: Any) -> Any:
+    """Accept a bare URL as a link."""
+    return {"uri": value} if isinstance(value, str) else value
+
+
+T = TypeVar("T")
+Text = Annotated[str | None, BeforeValidator(_unblank)]
+Flag = Annotated[bool | None, BeforeValidator(_unblank)]
+Timestamp = Annotated[datetime | None, PlainValidator(_timestamp)]
+Amount = Annotated[Decimal | None, PlainValidator(_amount)]
+Items = Annotated[list[T | None] | None, BeforeValidator(_items)]
+ProfileIds = Annotated[list[T | None] | None, BeforeValidator(_ids)]
+OneLink = Annotated[T | None, BeforeValidator(_link)]
