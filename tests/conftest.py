@@ -15,7 +15,8 @@ import pytest
 from hypothesis import settings
 
 from local_stack.stack import SERVICE_BUS, STORAGE, AnyQueue, Countable, Host, Queues, Stack, running
-from tests.contract import check_answer
+from referral_fn.referrals.events import Event
+from tests.contract import check_answer, check_event_data
 
 settings.register_profile("suite", deadline=None)
 settings.load_profile("suite")
@@ -92,6 +93,19 @@ def no_token_is_logged(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     assert not _TOKEN.search(caplog.text), "a token is in the log"
 
 
+@pytest.fixture(autouse=True)
+def every_event_field_is_published(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Check every event built in this process against the published schema; `App` checks those of other processes."""
+    build = Event.document
+
+    def document(event: Event[Any]) -> dict[str, Any]:
+        built = build(event)
+        check_event_data(built)
+        return built
+
+    monkeypatch.setattr(Event, "document", document)
+
+
 StartApp = Callable[..., AbstractAsyncContextManager[App]]
 
 
@@ -163,6 +177,9 @@ async def eventually_holds(queue: AnyQueue, count: int = 1) -> list[Json]:
     """Wait until a queue shows so many messages."""
     while len(found := await queue.documents()) < count:
         await asyncio.sleep(_BETWEEN_LOOKS)
+    for document in found:
+        if isinstance(document, dict) and "specversion" in document:
+            check_event_data(document)
     return found
 
 
