@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BeforeValidator, PlainValidator
 from pydantic_core import PydanticCustomError
 
-from referral_fn import strict_json
+from referral_fn.strict_json import Number
 from referral_fn.timestamps import read_utc
 
 MAX_AMOUNT_DIGITS = 400
@@ -16,6 +16,11 @@ MAX_AMOUNT_DIGITS = 400
 
 def _unblank(value: Any) -> Any:
     return None if isinstance(value, str) and not value.strip() else value
+
+
+def _text(value: Any) -> Any:
+    """Accept a number as the text of its digits, which pydantic does for numbers of Python's own types."""
+    return value.text if isinstance(value, Number) else _unblank(value)
 
 
 def _timestamp(value: Any) -> datetime | None:
@@ -31,9 +36,9 @@ def _amount(value: Any) -> Decimal | None:
     if _unblank(value) is None:
         return None
     try:
-        if isinstance(value, bool) or not isinstance(value, str | int | float):
+        if isinstance(value, bool) or not isinstance(value, str | int | float | Number):
             raise TypeError
-        amount = Decimal(value.text if isinstance(value, strict_json.Number) else str(value))
+        amount = Decimal(value.text if isinstance(value, Number) else str(value))
     except (TypeError, ValueError, InvalidOperation):
         raise PydanticCustomError("decimal", "must be a decimal number") from None
     exponent = amount.as_tuple().exponent
@@ -60,7 +65,7 @@ def _link(value: Any) -> Any:
 
 
 T = TypeVar("T")
-Text = Annotated[str | None, BeforeValidator(_unblank)]
+Text = Annotated[str | None, BeforeValidator(_text)]
 Flag = Annotated[bool | None, BeforeValidator(_unblank)]
 Timestamp = Annotated[datetime | None, PlainValidator(_timestamp)]
 Amount = Annotated[Decimal | None, PlainValidator(_amount)]

@@ -321,6 +321,19 @@ def test_undeclared_fields_are_kept_where_upstream_has_them() -> None:
     }
 
 
+def test_undeclared_numbers_keep_their_digits() -> None:
+    number = "12345678901234567.89"
+    body = f'{{"id": "{SEED_ID}", "score": {number}, "details": {{"margins": [{{"value": {number}}}]}}}}'.encode()
+    encoded = normalize(read_referral(body, SEED_ID), collection=COLLECTION).encode().decode()
+    assert f'"extra":{{"score":{number},"details":{{"margins":[{{"value":{number}}}]}}}}' in encoded
+
+
+def test_a_number_in_place_of_text_keeps_its_digits() -> None:
+    body = f'{{"id": "{SEED_ID}", "externalReferenceId": 12345678901234567.890}}'.encode()
+    data = normalize(read_referral(body, SEED_ID), collection=COLLECTION).data
+    assert data["externalReferenceId"] == "12345678901234567.890"
+
+
 def test_a_deal_and_an_invitation_have_their_places() -> None:
     data = data_of(
         details={"dealValue": 1200.5, "currency": "EUR", "closingDateTime": "2026-12-31T00:00:00Z"},
