@@ -7,6 +7,9 @@ from referral_fn.referrals.findings import Warnings
 from referral_fn.referrals.phone_numbers import to_e164
 from referral_fn.referrals.referral_data import Contact, present
 
+MAX_EMAIL = 320
+"""Characters of an email address: 64 before the @, 255 after it (RFC 5321, section 4.5.3.1)."""
+
 _EMAIL = re.compile(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)+")
 
 
@@ -25,7 +28,7 @@ def contacts(
     for member in members or ():
         if member and (person := _contact(member, region)):
             email = person.get("email")
-            if email and not _EMAIL.fullmatch(email):
+            if email and (len(email) > MAX_EMAIL or not _EMAIL.fullmatch(email)):
                 warnings.add(f"{path}/{len(people)}/email", "is not an email address")
             people.append(person)
     return people

@@ -6,6 +6,9 @@ from referral_fn.referrals import wire
 from referral_fn.referrals.findings import Warnings
 from referral_fn.referrals.referral_data import Links, present
 
+MAX_LENGTH = 2048
+"""Characters of a URL that is made absolute and escaped. Longer ones stay as sent, with a warning."""
+
 _URL_CHARACTERS = "%:/?#[]@!$&'()*+,;="
 """What a URL may contain besides letters, digits and `-._~` (RFC 3986, section 2)."""
 
@@ -26,6 +29,8 @@ def _absolute(link: wire.Link | None, collection: str, path: str, warnings: Warn
     if not (link and link.uri):
         return None
     try:
+        if len(link.uri) > MAX_LENGTH:
+            raise ValueError
         url = urljoin(collection, link.uri).replace("/engagments/", "/engagements/")  # the API's own misspelling
         return quote(url, safe=_URL_CHARACTERS)
     except ValueError:

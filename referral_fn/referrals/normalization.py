@@ -101,7 +101,7 @@ def _data(referral: Referral, collection: str, warnings: Warnings) -> ReferralDa
             targets=_targets(referral.target, warnings),
             etag=referral.eTag,
             links=links(referral.links, collection, warnings),
-            extra=leftovers(referral),
+            extra=leftovers(referral, warnings),
         )
     )
 

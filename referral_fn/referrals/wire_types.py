@@ -1,14 +1,19 @@
-"""The types of the fields that Partner Center sends. A blank string counts as absent."""
+"""The types of the fields that Partner Center sends, lenient and bounded. A blank string counts as absent."""
 
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BeforeValidator, PlainValidator
+from pydantic import BeforeValidator, PlainValidator, ValidatorFunctionWrapHandler, WrapValidator
 from pydantic_core import PydanticCustomError
 
 from referral_fn.strict_json import Number
 from referral_fn.timestamps import read_utc
+
+T = TypeVar("T")
+
+MAX_ITEMS = 200
+"""Items of a list that are validated and normalized. A referral has a handful; 200 limit what an odd one costs."""
 
 MAX_AMOUNT_DIGITS = 400
 """Digits that an amount may have before or after the point: more than any double needs, few enough to be harmless."""
@@ -38,7 +43,10 @@ def _amount(value: Any) -> Decimal | None:
     try:
         if isinstance(value, bool) or not isinstance(value, str | int | float | Number):
             raise TypeError
-        amount = Decimal(value.text if isinstance(value, Number) else str(value))
+        digits = value.text if isinstance(value, Number) else str(value)
+        if len(digits) > 3 * MAX_AMOUNT_DIGITS:
+            raise ValueError
+        amount = Decimal(digits)
     except (TypeError, ValueError, InvalidOperation):
         raise PydanticCustomError("decimal", "must be a decimal number") from None
     exponent = amount.as_tuple().exponent
@@ -47,9 +55,20 @@ def _amount(value: Any) -> Decimal | None:
     return amount
 
 
-def _items(value: Any) -> Any:
-    """Accept an empty object as an empty list."""
-    return [] if value == {} else value
+class LongList(list[T]):
+    """The first `MAX_ITEMS` of a longer list."""
+
+    rest: list[Any]
+    """The other items, as sent."""
+
+
+def _items(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+    """Validate a list, or the beginning of a long one. An empty object is accepted as an empty list."""
+    if not isinstance(value, list) or len(value) <= MAX_ITEMS:
+        return validate([] if value == {} else value)
+    items: LongList[Any] = LongList(validate(value[:MAX_ITEMS]))
+    items.rest = value[MAX_ITEMS:]
+    return items
 
 
 def _ids(value: Any) -> Any:
@@ -64,11 +83,10 @@ def _link(value: Any) -> Any:
     return {"uri": value} if isinstance(value, str) else value
 
 
-T = TypeVar("T")
 Text = Annotated[str | None, BeforeValidator(_text)]
 Flag = Annotated[bool | None, BeforeValidator(_unblank)]
 Timestamp = Annotated[datetime | None, PlainValidator(_timestamp)]
 Amount = Annotated[Decimal | None, PlainValidator(_amount)]
-Items = Annotated[list[T | None] | None, BeforeValidator(_items)]
-ProfileIds = Annotated[list[T | None] | None, BeforeValidator(_ids)]
+Items = Annotated[list[T | None] | None, WrapValidator(_items)]
+ProfileIds = Annotated[Items[T], BeforeValidator(_ids)]
 OneLink = Annotated[T | None, BeforeValidator(_link)]
