@@ -1,93 +1,119 @@
-"""JSON as it comes from strangers: bounded, and safe to write out again."""
+"""JSON from strangers: parsed within bounds, and safe to write out again with the same digits."""
 
 import json
-import math
 import re
-from typing import Any, NoReturn, Self
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any, NoReturn
 
 MAX_DEPTH = 64
-"""Deepest nesting accepted. Referrals reach six; Python's own parser and printer give up at different depths."""
+"""Levels of objects and lists that are accepted. Referrals have six; Python's parser and printer differ in theirs."""
 
 _ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
-_ENCODERS = {
-    sort_keys: json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=sort_keys)
-    for sort_keys in (False, True)
-}
-
-
 class InvalidJSONError(ValueError):
-    """The bytes are not JSON that can be read, kept and written again."""
+    """The text is not JSON, or not JSON that can be kept and written again."""
 
 
-class Number(float):
-    """A JSON number with a fraction or an exponent, which remembers its digits (money must not pass through binary)."""
+@dataclass(slots=True)
+class Number:
+    """A JSON number that a double would spell differently, such as 12345678901234567.89 or 25000.00."""
 
     text: str
-
-    def __new__(cls, text: str) -> Self:
-        """Read the number, and keep how it was spelt."""
-        number = super().__new__(cls, text)
-        number.text = text
-        return number
+    """Its digits as sent."""
 
 
 def loads(body: bytes | str, *, unique: bool = False) -> Any:
-    """Read one JSON text.
+    """Parse one JSON text.
 
-    Lone surrogates, which JSON can spell and UTF-8 cannot, become U+FFFD. Numbers beyond the range of a double become
-    strings of their digits. `NaN` and `Infinity` are refused (RFC 8259, section 6).
+    A number whose digits a double would change becomes a `Number`; one beyond the range of a double, a string. Lone
+    surrogates, which JSON can spell and UTF-8 cannot, become U+FFFD. `NaN` and `Infinity` are refused (RFC 8259,
+    section 6).
 
     Args:
         body: the text.
-        unique: refuse objects that have a member twice, of which two readers may see different ones.
+        unique: refuse objects that have a member twice, because two readers may see different ones.
 
     Raises:
-        InvalidJSONError: not UTF-8, not JSON, or nested deeper than `MAX_DEPTH`. The message holds no part of the text.
+        InvalidJSONError: not UTF-8, not JSON, or nested deeper than `MAX_DEPTH`. The message quotes nothing.
     """
     try:
-        text = body if isinstance(body, str) else body.decode("utf-8-sig")
-        value = json.loads(
-            text, parse_float=_number, parse_constant=_refuse_constant, object_pairs_hook=_once if unique else None
-        )
+        text = (body if isinstance(body, str) else body.decode()).removeprefix("\ufeff")
+        value = (_UNIQUE_DECODER if unique else _DECODER).decode(text)
     except UnicodeDecodeError:
         raise InvalidJSONError("must be UTF-8") from None
     except (ValueError, RecursionError):
         raise InvalidJSONError("must be JSON") from None
-    if text.count("{") + text.count("[") > MAX_DEPTH or _ESCAPED_SURROGATE.search(text):
-        return _bounded(value, MAX_DEPTH)
-    return value
+    if text.count("{") + text.count("[") > MAX_DEPTH:
+        _check_depth(value)
+    return _replace_surrogates(value) if _ESCAPED_SURROGATE.search(text) else value
 
 
 def dumps(value: Any, *, sort_keys: bool = False) -> bytes:
-    """Write a value as compact JSON. What UTF-8 cannot spell, as from a broken header, becomes a question mark."""
-    return _ENCODERS[sort_keys].encode(value).encode(errors="replace")
+    """Write a value as compact JSON. What UTF-8 cannot spell, such as part of a broken header, becomes `?`."""
+    try:
+        text = _ENCODERS[sort_keys].encode(value)
+    except TypeError:  # raised for a Number, which the standard library's encoder cannot write with its digits
+        text = _encode(value, sort_keys=sort_keys)
+    return text.encode(errors="replace")
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _encode(value: Any, *, sort_keys: bool) -> str:
+    if isinstance(value, Number):
+        return value.text
+    if isinstance(value, dict):
+        items = sorted(value.items()) if sort_keys else value.items()
+        members = [f"{_encode(name, sort_keys=False)}:{_encode(item, sort_keys=sort_keys)}" for name, item in items]
+        return "{" + ",".join(members) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join([_encode(item, sort_keys=sort_keys) for item in value]) + "]"
+    return _ENCODERS[False].encode(value)
+
+
+def _members_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) < len(pairs):
         raise ValueError("a member is there twice")
     return members
 
 
-def _number(text: str) -> Number | str:
-    number = Number(text)
-    return number if math.isfinite(number) else text
+def _number(text: str) -> float | Number | str:
+    number = float(text)
+    if repr(number) == text:
+        return number
+    return Number(text) if isfinite(number) else text
 
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(name)
 
 
-def _bounded(value: Any, depth: int) -> Any:
-    if depth < 0:
-        raise InvalidJSONError(f"must not be nested deeper than {MAX_DEPTH} levels")
+def _check_depth(value: Any) -> None:
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        children = (item for parent in level for item in (parent.values() if isinstance(parent, dict) else parent))
+        level = [item for item in children if isinstance(item, dict | list)]
+        if not level:
+            return
+    raise InvalidJSONError(f"must not be nested deeper than {MAX_DEPTH} levels")
+
+
+def _replace_surrogates(value: Any) -> Any:
     if isinstance(value, str):
         return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if isinstance(value, dict):
-        return {_bounded(key, depth): _bounded(item, depth - 1) for key, item in value.items()}
+        return {_replace_surrogates(name): _replace_surrogates(item) for name, item in value.items()}
     if isinstance(value, list):
-        return [_bounded(item, depth - 1) for item in value]
+        return [_replace_surrogates(item) for item in value]
     return value
+
+
+_DECODER = json.JSONDecoder(parse_float=_number, parse_constant=_refuse_constant)
+_UNIQUE_DECODER = json.JSONDecoder(
+    parse_float=_number, parse_constant=_refuse_constant, object_pairs_hook=_members_once
+)
+_ENCODERS = {
+    sort_keys: json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=sort_keys)
+    for sort_keys in (False, True)
+}

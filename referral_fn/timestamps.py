@@ -1,14 +1,14 @@
-"""Timestamps: read as others write them, written in one way."""
+"""Timestamps: read in any ISO 8601 form, written in one."""
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, overload
 
 
 def read_utc(value: Any) -> datetime:
-    """Read an ISO 8601 timestamp. Digits beyond microseconds are cut off; one without an offset is taken as UTC.
+    """Read an ISO 8601 timestamp. Digits beyond microseconds are cut off; without an offset it is taken as UTC.
 
     Raises:
-        ValueError: it is none, or lies outside the years 1 to 9999 once in UTC.
+        ValueError: not a timestamp, or outside the years 1 to 9999 when converted to UTC.
     """
     try:
         time = datetime.fromisoformat(value)
@@ -17,6 +17,10 @@ def read_utc(value: Any) -> datetime:
         raise ValueError("must be an ISO 8601 timestamp") from None
 
 
-def utc(time: datetime) -> str:
-    """Write a UTC time in RFC 3339, with six fractional digits, so that text order is time order."""
-    return time.isoformat(timespec="microseconds").replace("+00:00", "Z")
+@overload
+def utc(time: datetime) -> str: ...
+@overload
+def utc(time: None) -> None: ...
+def utc(time: datetime | None) -> str | None:
+    """Format a UTC time by RFC 3339, with six fractional digits, so that text order is time order. None stays None."""
+    return None if time is None else time.isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -9,13 +9,13 @@ from pydantic.json_schema import GenerateJsonSchema
 from typing_extensions import is_typeddict
 
 from referral_fn import errors
-from referral_fn.referrals import events
+from referral_fn.referrals import events, referral_data
 from referral_fn.referrals.normalization import normalize
 from referral_fn.referrals.wire import read_referral
 
 SOURCE = "https://api.partner.microsoft.com/v1/referrals"
 SCHEMAS = {
-    events.REFERRAL_TYPE: (events.REFERRAL_SCHEMA, events.ReferralData),
+    events.REFERRAL_TYPE: (events.REFERRAL_SCHEMA, referral_data.ReferralData),
     events.REJECT_TYPE: (events.REJECT_SCHEMA, events.RejectData),
 }
 """By event type: the schema's URI, and the type of the event's data."""
@@ -50,23 +50,26 @@ _OPTIONAL = {
 }
 _NEVER = {events.REFERRAL_TYPE: set[str](), events.REJECT_TYPE: {"partitionkey", "sequence"}}
 
-for types in (events, errors):
+for types in (events, referral_data, errors):
     for member in vars(types).values():
         if is_typeddict(member):  # their fields' docstrings are the schema's descriptions
             member.__pydantic_config__ = ConfigDict(use_attribute_docstrings=True)
 
 
-class _Untitled(GenerateJsonSchema):
-    """Pydantic titles every field by its name, which says nothing twice."""
+class _EventSchema(GenerateJsonSchema):
+    """JSON Schema as published: without titles that repeat field names, and without null, which no event contains."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 - the parent's signature
         return False
+
+    def nullable_schema(self, schema: Any) -> dict[str, Any]:
+        return self.generate_inner(schema["schema"])
 
 
 def schema_of(event_type: str) -> dict[str, Any]:
     """The JSON Schema 2020-12 of an event type's data. Open: a later minor version may add fields."""
     uri, data = SCHEMAS[event_type]
-    schema = TypeAdapter(data).json_schema(schema_generator=_Untitled)
+    schema = TypeAdapter(data).json_schema(schema_generator=_EventSchema)
     said = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": uri, **schema}
     return {**said, "examples": [example(event_type)["data"]]}
 
@@ -75,7 +78,7 @@ def components(event_type: str, name: str) -> dict[str, Any]:
     """The same as `components/schemas` of another document, beside the whole event's, which is called `name`."""
     uri, data = SCHEMAS[event_type]
     reference = "#/components/schemas/{model}"
-    schema = TypeAdapter(data).json_schema(schema_generator=_Untitled, ref_template=reference)
+    schema = TypeAdapter(data).json_schema(schema_generator=_EventSchema, ref_template=reference)
     shared = schema.pop("$defs")
     attributes = {
         **{attribute: said for attribute, said in _ATTRIBUTES.items() if attribute not in _NEVER[event_type]},

@@ -20,7 +20,8 @@ import pytest
 from hypothesis import settings
 
 from local_stack.stack import SERVICE_BUS, STORAGE, AnyQueue, Countable, Host, Queues, Stack, running
-from tests.contract import check_answer
+from referral_fn.referrals.events import Event
+from tests.contract import check_answer, check_event_data
 
 settings.register_profile("suite", deadline=None)
 settings.load_profile("suite")
@@ -172,6 +173,19 @@ class App:
         return log.count("Executing 'Functions.") <= log.count("Executed 'Functions.")
 
 
+@pytest.fixture(autouse=True)
+def every_event_field_is_published(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Check every event built in this process against the published schema; `App` checks those of other processes."""
+    build = Event.document
+
+    def document(event: Event[Any]) -> dict[str, Any]:
+        built = build(event)
+        check_event_data(built)
+        return built
+
+    monkeypatch.setattr(Event, "document", document)
+
+
 StartApp = Callable[..., AbstractAsyncContextManager[App]]
 ShareApp = Callable[..., Awaitable[App]]
 
@@ -297,6 +311,9 @@ async def eventually_holds(queue: AnyQueue, count: int = 1) -> list[Json]:
     """Wait until a queue shows at least this many messages."""
     while len(documents := await queue.documents()) < count:
         await asyncio.sleep(POLL_INTERVAL)
+    for document in documents:
+        if isinstance(document, dict) and "specversion" in document:
+            check_event_data(document)
     return documents
 
 

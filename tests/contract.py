@@ -5,6 +5,7 @@ import functools
 import json
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -13,9 +14,16 @@ import jsonschema
 from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
+from referral_fn.referrals import events
+
 ROOT = Path(__file__).parent.parent
 OPENAPI: dict[str, Any] = json.loads((ROOT / "referral_fn" / "api" / "openapi.json").read_text(encoding="utf-8"))
 ASYNCAPI: dict[str, Any] = json.loads((ROOT / "schemas" / "asyncapi.json").read_text(encoding="utf-8"))
+EVENT_SCHEMAS: dict[str, dict[str, Any]] = {
+    name: json.loads((ROOT / "schemas" / f"{name}.json").read_text(encoding="utf-8"))
+    for name in (events.REFERRAL_TYPE, events.REJECT_TYPE)
+}
+"""The published JSON Schemas of event data, by event type."""
 CONTRACTS = ROOT / ".venv" / "contracts"
 PATH = os.pathsep.join([str(ROOT / ".venv" / "bin"), str(CONTRACTS / "node_modules" / ".bin"), os.environ["PATH"]])
 _NAMES = {"urn:openapi": OPENAPI, "urn:asyncapi": ASYNCAPI}
@@ -31,6 +39,31 @@ def validator(reference: str) -> jsonschema.Draft202012Validator:
     return jsonschema.Draft202012Validator({"$ref": reference}, registry=_REGISTRY, format_checker=formats)
 
 
+def undeclared_fields(value: Any, schema: dict[str, Any], definitions: dict[str, Any], path: str = "") -> Iterator[str]:
+    """Find the fields that a JSON Schema does not name. The published schemas are open: they allow such fields.
+
+    An object whose schema names no field at all, such as `extra`, may have any.
+    """
+    if "$ref" in schema:
+        schema = definitions[schema["$ref"].rpartition("/")[2]]
+    if isinstance(value, dict) and "properties" in schema:
+        for name, item in value.items():
+            if name in schema["properties"]:
+                yield from undeclared_fields(item, schema["properties"][name], definitions, f"{path}/{name}")
+            else:
+                yield f"{path}/{name}"
+    elif isinstance(value, list) and "items" in schema:
+        for index, item in enumerate(value):
+            yield from undeclared_fields(item, schema["items"], definitions, f"{path}/{index}")
+
+
+def check_event_data(event: dict[str, Any]) -> None:
+    """Check that the published JSON Schema names every field in the data of an event."""
+    schema = EVENT_SCHEMAS[event["type"]]
+    undeclared = list(undeclared_fields(event["data"], schema, schema["$defs"]))
+    assert not undeclared, f"fields that the published schema does not name: {undeclared}"
+
+
 def check_answer(method: str, path: str, status: int, content_type: str, body: Any) -> None:
     """Hold an answer against the operation's documented ones. `path` is that after `/api`."""
     (template,) = [known for known in OPENAPI["paths"] if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", known), path)]
@@ -44,6 +77,8 @@ def check_answer(method: str, path: str, status: int, content_type: str, body: A
     parts = "paths", template, method, "responses", str(status), "content", content_type, "schema"
     pointer = "/".join(quote(part.replace("~", "~0").replace("/", "~1")) for part in parts)
     validator(f"urn:openapi#/{pointer}").validate(body)
+    if content_type == events.CONTENT_TYPE:
+        check_event_data(body)
 
 
 async def run(*command: str, folder: Path = ROOT, **environment: str) -> str:

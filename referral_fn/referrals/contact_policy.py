@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, Literal, cast
 
-from referral_fn.referrals.events import Contact, ReferralData
+from referral_fn.referrals.referral_data import Contact, ReferralData
 
 Policy = Literal["full", "consented", "none"]
 
@@ -36,11 +36,11 @@ def restrict(data: ReferralData, policy: Policy) -> ReferralData:
     details shared; under `none` nowhere. Where they may not appear, the contacts, the team, free-text notes and all
     undeclared fields that could hold a person are absent, and any mention of a contact elsewhere is redacted.
     """
-    consent = data.get("consent", {})
+    consent = data.get("consent") or {}
     agreed = consent.get("contact") and consent.get("shareWithOthers")
     if policy == "full" or (policy == "consented" and agreed):
         return data
-    mention = _mentions([*data.get("customer", {}).get("contacts", ()), *data.get("team", ())])
+    mention = _mentions([*((data.get("customer") or {}).get("contacts") or ()), *(data.get("team") or ())])
     kept = {name: value for name, value in _impersonal(data).items() if value not in ({}, [])}
     redacted = {
         name: value if name in _FIXED_FIELDS or not mention else _redact(value, mention) for name, value in kept.items()
@@ -51,19 +51,19 @@ def restrict(data: ReferralData, policy: Policy) -> ReferralData:
 def _impersonal(data: ReferralData) -> dict[str, Any]:
     """The event's data less every field that is there to hold people, or could be."""
     kept: dict[str, Any] = {name: value for name, value in data.items() if name not in ("notes", "team")}
-    if "customer" in data:
-        kept["customer"] = {name: value for name, value in data["customer"].items() if name != "contacts"}
-    if "invite" in data:
-        kept["invite"] = {name: value for name, value in data["invite"].items() if name != "notes"}
-    if "extra" in data:
+    if customer := data.get("customer"):
+        kept["customer"] = {name: value for name, value in customer.items() if name != "contacts"}
+    if invite := data.get("invite"):
+        kept["invite"] = {name: value for name, value in invite.items() if name != "notes"}
+    if extra := data.get("extra"):
         kept["extra"] = {
             name: value
-            for name, value in data["extra"].items()
+            for name, value in extra.items()
             if name in _UNPERSONAL_EXTRAS and isinstance(value, str | int | float)
         }
-    if "warnings" in data:
+    if warnings := data.get("warnings"):
         gone = ("/customer/contacts/", "/team/")
-        kept["warnings"] = [finding for finding in data["warnings"] if not finding["path"].startswith(gone)]
+        kept["warnings"] = [finding for finding in warnings if not finding["path"].startswith(gone)]
     return kept
 
 
@@ -73,15 +73,15 @@ def _mentions(people: list[Contact]) -> re.Pattern[str] | None:
 
 
 def _patterns(person: Contact) -> Iterator[str]:
-    for name in (person.get("firstName", ""), person.get("lastName", "")):
+    for name in (person.get("firstName") or "", person.get("lastName") or ""):
         for word in {name.strip(), *name.split()}:
             if len(word) > 1 and word.isascii():
                 yield rf"(?<!\w){re.escape(word)}(?!\w)"
             elif word and not word.isascii():
                 yield re.escape(word)  # scripts without spaces have no word boundaries to look for
-    if email := person.get("email", "").strip():
+    if email := (person.get("email") or "").strip():
         yield re.escape(email)
-    digits = re.sub(r"\D", "", person.get("phone", ""))
+    digits = re.sub(r"\D", "", person.get("phone") or "")
     if len(digits) >= _SHORTEST_PHONE:
         yield r"\+?[\d\s().-]{0,12}" + r"[\s().-]{0,2}".join(digits[-_TELLING_DIGITS:])
 

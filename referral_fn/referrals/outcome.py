@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from referral_fn.errors import Finding, Upstream
-from referral_fn.referrals.events import Event, ReferralData
+from referral_fn.referrals.events import Event
+from referral_fn.referrals.referral_data import ReferralData
 
 RejectReason = Literal[
     "invalid-request",

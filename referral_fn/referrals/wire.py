@@ -1,25 +1,18 @@
-"""A referral as Partner Center sends it: every documented shape of it, old and new, and whatever it adds.
+"""A referral as Partner Center sends it, in every documented shape, old and new.
 
-Fields are spelt as on the wire. Undeclared fields stay in `model_extra`, so that nothing upstream says is lost.
+Fields are spelt as on the wire. Undeclared fields stay in `model_extra`, so that nothing is lost.
 """
 
-from datetime import datetime
-from decimal import Decimal, InvalidOperation
-from typing import Annotated, Any, TypeVar
-
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainValidator, ValidationError
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from referral_fn import strict_json
 from referral_fn.errors import Finding
+from referral_fn.referrals.findings import pointer
 from referral_fn.referrals.request import InvalidRequestError, read_referral_id
-from referral_fn.timestamps import read_utc
-
-_MONEY_DIGITS = 400
-"""Digits before or after the point that an amount may have: what a double can spell, and far below what hurts."""
+from referral_fn.referrals.wire_types import Amount, Flag, Items, OneLink, ProfileIds, Text, Timestamp
 
 MAX_FINDINGS = 50
-"""Findings told of one answer: enough to see what is wrong, and short enough for a reject."""
+"""Findings reported about one answer: enough to see what is wrong, and short enough for a reject."""
 
 _RULES = {
     "missing": "is required",
@@ -29,71 +22,19 @@ _RULES = {
     "bool_type": "must be true or false",
     "bool_parsing": "must be true or false",
 }
-"""Pydantic's kinds of error, said without Python's words. Kinds not named here carry a sentence of their own."""
+"""Pydantic's error types in JSON's terms. Types that are not listed have a message of their own."""
 
 
 class InvalidReferralError(ValueError):
-    """The answer is JSON, but not the referral that was asked for; `findings` says where and why."""
+    """The answer is JSON, but not the referral that was asked for; `findings` lists the fields at fault."""
 
     def __init__(self, *findings: Finding) -> None:
         super().__init__("; ".join(f"{finding['path'] or 'the answer'} {finding['rule']}" for finding in findings))
         self.findings = findings
 
 
-def _unblank(value: Any) -> Any:
-    return None if isinstance(value, str) and not value.strip() else value
-
-
-def _timestamp(value: Any) -> datetime | None:
-    if _unblank(value) is None:
-        return None
-    try:
-        return read_utc(value)
-    except ValueError as error:
-        raise PydanticCustomError("timestamp", "{rule}", {"rule": str(error)}) from None
-
-
-def _amount(value: Any) -> Decimal | None:
-    if _unblank(value) is None:
-        return None
-    try:
-        if isinstance(value, bool) or not isinstance(value, str | int | float):
-            raise TypeError
-        amount = Decimal(value.text if isinstance(value, strict_json.Number) else str(value))
-    except (TypeError, ValueError, InvalidOperation):
-        raise PydanticCustomError("decimal", "must be a decimal number") from None
-    exponent = amount.as_tuple().exponent
-    if not isinstance(exponent, int) or exponent < -_MONEY_DIGITS or amount.adjusted() >= _MONEY_DIGITS:
-        raise PydanticCustomError("decimal", f"must have at most {_MONEY_DIGITS} digits on each side of the point")
-    return amount
-
-
-def _items(value: Any) -> Any:
-    """An empty collection sometimes comes as an empty object."""
-    return [] if value == {} else value
-
-
-def _ids(value: Any) -> Any:
-    """`ids` is a list; or one identifier; or, as in 2018, an object, whose entries are then type and ID."""
-    if isinstance(value, dict) and not {"id", "profileType"} & value.keys():
-        return [{"profileType": kind, "id": identifier} for kind, identifier in value.items()]
-    return [value] if isinstance(value, dict) else value
-
-
-def _link(value: Any) -> Any:
-    return {"uri": value} if isinstance(value, str) else value
-
-
-T = TypeVar("T")
-Text = Annotated[str | None, BeforeValidator(_unblank)]
-Flag = Annotated[bool | None, BeforeValidator(_unblank)]
-Timestamp = Annotated[datetime | None, PlainValidator(_timestamp)]
-Amount = Annotated[Decimal | None, PlainValidator(_amount)]
-Items = Annotated[list[T | None] | None, BeforeValidator(_items)]
-
-
 class Wire(BaseModel):
-    """Part of the document: any field may be missing or null, and new ones are kept."""
+    """A part of the document: any field may be missing or null, and unknown fields are kept."""
 
     model_config = ConfigDict(extra="allow", coerce_numbers_to_str=True, defer_build=True)
 
@@ -131,7 +72,7 @@ class CustomerProfile(Wire):
     address: Address | None = None
     size: Text = None
     team: Items[Member] = None
-    ids: Annotated[list[ProfileId | None] | None, BeforeValidator(_ids)] = None
+    ids: ProfileIds[ProfileId] = None
 
 
 class Consent(Wire):
@@ -185,12 +126,12 @@ class Link(Wire):
 
 
 class Links(Wire):
-    self: Annotated[Link | None, BeforeValidator(_link)] = None
-    relatedReferrals: Annotated[Link | None, BeforeValidator(_link)] = None
+    self: OneLink[Link] = None
+    relatedReferrals: OneLink[Link] = None
 
 
 class Referral(Wire):
-    """The document itself. Only the ID is indispensable."""
+    """The document itself. Only the ID is required."""
 
     id: str
     engagementId: Text = None
@@ -220,15 +161,15 @@ class Referral(Wire):
 
 
 def read_referral(body: bytes, asked_id: str) -> Referral:
-    """Read the API's answer.
+    """Parse and validate the API's answer.
 
     Args:
-        body: the answer's bytes.
+        body: the bytes of the answer.
         asked_id: the ID that was asked for, in lower case.
 
     Raises:
-        InvalidJSONError: not JSON, or cut short.
-        InvalidReferralError: JSON, but of another shape, or another referral.
+        InvalidJSONError: the answer is not JSON, or was cut short.
+        InvalidReferralError: it is JSON of another shape, or another referral.
     """
     document = strict_json.loads(body)
     if not isinstance(document, dict):
@@ -244,11 +185,6 @@ def read_referral(body: bytes, asked_id: str) -> Referral:
     return referral
 
 
-def pointer(*keys: str | int) -> str:
-    """A JSON Pointer (RFC 6901) of object keys and list indices."""
-    return "".join("/" + str(key).replace("~", "~0").replace("/", "~1") for key in keys)
-
-
 def _findings(error: ValidationError) -> list[Finding]:
-    found = error.errors(include_url=False, include_context=False, include_input=False)[:MAX_FINDINGS]
-    return [Finding(path=pointer(*e["loc"]), rule=_RULES.get(e["type"], e["msg"])) for e in found]
+    errors = error.errors(include_url=False, include_context=False, include_input=False)[:MAX_FINDINGS]
+    return [Finding(path=pointer(*e["loc"]), rule=_RULES.get(e["type"], e["msg"])) for e in errors]

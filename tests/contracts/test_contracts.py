@@ -15,10 +15,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from local_stack.stand_ins import service_bus
 from local_stack.stand_ins.webhooks import CERTIFICATE_PATH
 from referral_fn.api import problems
+from referral_fn.referrals import events
 from referral_fn.referrals.messages import FILTER_PROPERTIES
 from schemas import generate
 from tests.conftest import App, eventually_holds
-from tests.contract import ASYNCAPI, CONTRACTS, OPENAPI, ROOT, run, validator
+from tests.contract import ASYNCAPI, CONTRACTS, OPENAPI, ROOT, check_event_data, run, validator
 from tests.documents import SEED_ID
 
 BOTH_KINDS = True
@@ -129,6 +130,21 @@ def test_a_field_may_be_added_and_words_may_change() -> None:
     after["properties"]["score"] = {"type": "integer"}
     after["$defs"]["Deal"]["properties"]["margin"] = {"type": "string"}
     assert changes(before, after) == []
+
+
+@pytest.mark.parametrize(
+    ("field", "path"),
+    [
+        ({"score": 5}, "/score"),
+        ({"customer": {"score": 5}}, "/customer/score"),
+        ({"customer": {"contacts": [{}, {"score": 5}]}}, "/customer/contacts/1/score"),
+    ],
+)
+def test_an_event_field_that_no_schema_names_is_found(field: dict[str, Any], path: str) -> None:
+    data = {"referralId": SEED_ID, "category": "Unknown", "extra": {"anything": {"goes": 1}}}
+    check_event_data({"type": events.REFERRAL_TYPE, "data": data})
+    with pytest.raises(AssertionError, match=path):
+        check_event_data({"type": events.REFERRAL_TYPE, "data": data | field})
 
 
 def test_every_problem_type_is_an_answer_of_some_operation() -> None:

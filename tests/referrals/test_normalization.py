@@ -11,7 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from referral_fn.referrals import events
-from referral_fn.referrals.normalization import STATUSES, normalize
+from referral_fn.referrals.codes import STATUSES
+from referral_fn.referrals.normalization import normalize
+from referral_fn.referrals.referral_data import ReferralData
 from referral_fn.referrals.wire import read_referral
 from schemas import event_schemas as schemas
 from tests.documents import COLLECTION, SEED_ID, encode, referral_documents, seed
@@ -22,11 +24,11 @@ VALIDATOR = jsonschema.Draft202012Validator(
 )
 
 
-def event_of(document: dict[str, Any], **options: Any) -> events.Event[events.ReferralData]:
+def event_of(document: dict[str, Any], **options: Any) -> events.Event[ReferralData]:
     return normalize(read_referral(encode(document), document["id"].lower()), collection=COLLECTION, **options)
 
 
-def data_of(**changes: Any) -> events.ReferralData:
+def data_of(**changes: Any) -> Any:
     return event_of(seed(**changes)).data
 
 
@@ -102,7 +104,7 @@ def test_a_changed_snapshot_has_another_id(document: dict[str, Any]) -> None:
 def test_no_undeclared_top_level_field_is_dropped(document: dict[str, Any]) -> None:
     wire = read_referral(encode(document), document["id"])
     undeclared = {name for name, value in (wire.model_extra or {}).items() if value is not None}
-    assert undeclared <= event_of(document).data.get("extra", {}).keys()
+    assert undeclared <= (event_of(document).data.get("extra") or {}).keys()
 
 
 @pytest.mark.parametrize(
@@ -317,6 +319,19 @@ def test_undeclared_fields_are_kept_where_upstream_has_them() -> None:
         "team": {"1": {"role": "Seller"}},
         "details": {"requirements": {"solutions": {"0": {"weight": 1.5}}}},
     }
+
+
+def test_undeclared_numbers_keep_their_digits() -> None:
+    number = "12345678901234567.89"
+    body = f'{{"id": "{SEED_ID}", "score": {number}, "details": {{"margins": [{{"value": {number}}}]}}}}'.encode()
+    encoded = normalize(read_referral(body, SEED_ID), collection=COLLECTION).encode().decode()
+    assert f'"extra":{{"score":{number},"details":{{"margins":[{{"value":{number}}}]}}}}' in encoded
+
+
+def test_a_number_in_place_of_text_keeps_its_digits() -> None:
+    body = f'{{"id": "{SEED_ID}", "externalReferenceId": 12345678901234567.890}}'.encode()
+    data = normalize(read_referral(body, SEED_ID), collection=COLLECTION).data
+    assert data["externalReferenceId"] == "12345678901234567.890"
 
 
 def test_a_deal_and_an_invitation_have_their_places() -> None:
