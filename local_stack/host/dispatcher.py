@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from local_stack.host import wire
 from local_stack.host.channel import Call, Channel, InvocationError, WorkerStartError, new_invocation_id
@@ -52,6 +52,13 @@ class Function:
     def trigger(self) -> dict[str, Any]:
         """Its trigger's binding."""
         return next(binding for binding in self.bindings if binding["type"].lower().endswith("trigger"))
+
+
+class Invoker(Protocol):
+    """What triggers call functions by."""
+
+    async def invoke(self, call: Call, reason: str) -> wire.TypedData | None:
+        """Call a function. Returns what it returned; raises `InvocationError`."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from aiohttp import web
 
 from local_stack.host import wire
 from local_stack.host.channel import Call, InvocationError
-from local_stack.host.dispatcher import Dispatcher, Function
+from local_stack.host.dispatcher import Function, Invoker
 
 MAX_BODY = 100 * 1024 * 1024
 _TRACE_PARENT = re.compile(r"00-([0-9a-f]{32})-[0-9a-f]{16}-([0-9a-f]{2})\Z")
@@ -46,7 +46,7 @@ class Route:
 class HttpSite:
     """Serves an app's HTTP-triggered functions."""
 
-    def __init__(self, dispatcher: Dispatcher, prefix: str) -> None:
+    def __init__(self, dispatcher: Invoker, prefix: str) -> None:
         self._dispatcher = dispatcher
         self._prefix = prefix
         self._routes: list[Route] = []

@@ -18,7 +18,7 @@ from local_stack.host import wire
 from local_stack.host.backoff import Backoff
 from local_stack.host.binding import BindingError, bind
 from local_stack.host.channel import Call, InvocationError
-from local_stack.host.dispatcher import Dispatcher, Function
+from local_stack.host.dispatcher import Function, Invoker
 from local_stack.host.host_json import resolve, seconds
 from local_stack.host.http_site import new_trace_parent
 from local_stack.host.logs import HostLog
@@ -61,7 +61,7 @@ class QueueListener:
     def __init__(
         self,
         function: Function,
-        dispatcher: Dispatcher,
+        dispatcher: Invoker,
         queues: StorageQueues,
         options: QueueOptions,
         log: HostLog,

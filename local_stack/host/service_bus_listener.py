@@ -14,7 +14,7 @@ from local_stack.host import wire
 from local_stack.host.backoff import SHORTEST
 from local_stack.host.binding import BindingError, bind
 from local_stack.host.channel import Call, InvocationError
-from local_stack.host.dispatcher import Dispatcher, Function
+from local_stack.host.dispatcher import Function, Invoker
 from local_stack.host.host_json import resolve
 from local_stack.host.http_site import new_trace_parent
 from local_stack.host.logs import HostLog
@@ -30,7 +30,7 @@ class ServiceBusListener:
     def __init__(
         self,
         function: Function,
-        dispatcher: Dispatcher,
+        dispatcher: Invoker,
         connection: Connection,
         session: aiohttp.ClientSession,
         options: dict[str, Any],

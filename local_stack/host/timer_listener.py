@@ -12,7 +12,7 @@ from croniter import croniter
 
 from local_stack.host import wire
 from local_stack.host.channel import Call, InvocationError
-from local_stack.host.dispatcher import Dispatcher, Function
+from local_stack.host.dispatcher import Function, Invoker
 from local_stack.host.host_json import resolve
 from local_stack.host.http_site import new_trace_parent
 
@@ -22,7 +22,7 @@ _FIELDS = 6
 class TimerListener:
     """The listener of one function."""
 
-    def __init__(self, function: Function, dispatcher: Dispatcher) -> None:
+    def __init__(self, function: Function, dispatcher: Invoker) -> None:
         self._function = function
         self._dispatcher = dispatcher
         self._schedule = resolve(function.trigger["schedule"])

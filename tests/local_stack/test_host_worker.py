@@ -91,7 +91,7 @@ async def test_the_worker_runs_microsofts_library_and_reports_its_version() -> N
 async def test_an_app_that_cannot_be_imported_has_no_functions_and_the_host_says_why(tmp_path: Path) -> None:
     (tmp_path / "function_app.py").write_text("import nothing_of_that_name")
     output = io.StringIO()
-    dispatcher = Dispatcher(tmp_path, HostLog({}, output), Limits(1), [].append)
+    dispatcher = Dispatcher(tmp_path, HostLog({}, output), Limits(1), list[str]().append)
     assert await dispatcher.start() == []
     await dispatcher.stop()
     assert "Worker was unable to load function app" in output.getvalue()

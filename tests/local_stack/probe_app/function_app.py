@@ -85,7 +85,7 @@ async def _log_later() -> None:
 
 if "PROBE_QUEUE" in os.environ:
 
-    @app.queue_trigger("msg", "%PROBE_QUEUE%", "Probe", data_type=os.environ.get("PROBE_DATA_TYPE"))
+    @app.queue_trigger("msg", "%PROBE_QUEUE%", "Probe", data_type=func.DataType[os.environ["PROBE_DATA_TYPE"]])
     async def take(msg: func.QueueMessage) -> None:
         body = msg.get_body()
         logging.info("took %s", json.dumps({"id": msg.id, "count": msg.dequeue_count, "body": body.hex()}))
@@ -97,4 +97,4 @@ if "PROBE_SCHEDULE" in os.environ:
 
     @app.timer_trigger(arg_name="timer", schedule="%PROBE_SCHEDULE%")
     async def tick(timer: func.TimerRequest) -> None:
-        logging.info("ticked %s", json.dumps({"status": timer.schedule_status, "past_due": timer.past_due}))
+        logging.info("ticked %s", json.dumps({"status": vars(timer), "past_due": timer.past_due}))
