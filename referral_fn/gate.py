@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 from referral_fn.errors import PermanentError, RetryableError
 
-
 PROBE_AFTER = 900
 """Seconds. The longest time without a probe, even if a longer pause was asked for."""
 

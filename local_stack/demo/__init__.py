@@ -122,7 +122,7 @@ class Page:
 
     def _heard(self, line: str) -> None:
         """Note an event of the app's log, and look at the queues, for it may be about them."""
-        _, found, said = line.partition(" referral_fn {")
+        _, found, said = line.partition(".User {")
         if found:
             self._record("log", **json.loads("{" + said))
             self._stirred.set()

@@ -2,10 +2,14 @@
 
 import random
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 
 import aiohttp
 from aiohttp import web
 from multidict import CIMultiDict, CIMultiDictProxy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _OWN = {"host", "connection", "content-length", "transfer-encoding", "content-encoding", "date", "server"}
 """Headers of one connection; all others are passed on."""
@@ -21,12 +25,16 @@ class FlakyQueues:
         """The share of calls that are answered 503 and not passed on."""
         self.lost = 0.0
         """The share of calls that are passed on, and whose connection then breaks before the answer."""
+        self.fault: Callable[[web.Request], web.Response | None] = lambda _: None
+        """Answers a call in the service's place, or leaves it to the service."""
         self.app = web.Application()
         self.app.router.add_route("*", "/{path:.*}", self._pass_on)
 
     async def _pass_on(self, request: web.Request) -> web.StreamResponse:
         if random.random() < self.refused:
             return web.Response(status=HTTPStatus.SERVICE_UNAVAILABLE, headers={"x-ms-error-code": "ServerBusy"})
+        if fault := self.fault(request):
+            return fault
         headers = without_own(request.headers)
         url = self._service + str(request.rel_url)
         try:

@@ -104,7 +104,7 @@ async def test_what_may_work_later_is_deferred(app: App, referral_id: str, row: 
     await until(app.queues.requests.count, 1)  # the message that was sent is done with; the deferred one is hidden
     assert await app.lies_on() == {"events": [], "rejects": [], "requests": [None], "poison": []}
     assert f'"reason":"{row.reason}"' in app.host.log
-    assert ("ERROR referral_fn" in app.host.log) is (row.reason == "upstream-denied")
+    assert ("ERROR Function.forward_queued_referral.User" in app.host.log) is (row.reason == "upstream-denied")
 
 
 @pytest.mark.parametrize("status", [400, 500])
@@ -189,7 +189,7 @@ async def test_a_request_whose_schedule_is_used_up_is_rejected_with_its_last_tro
 async def test_an_outcome_that_cannot_be_handed_on_is_delivered_again(start_app: StartApp) -> None:
     async with start_app(REJECTS_URL="https://127.0.0.1:9/nobody/listens") as app:
         await app.queues.requests.send("hello")
-        await app.host.says("Executed 'Functions.forward_queued_referral' (Failed)")
+        await app.host.says("Executed 'Functions.forward_queued_referral' (Failed")
         await app.host.says('"event":"handover.failed"')
         assert await app.queues.requests.count() == 1
         assert await app.queues.events.count() == 0

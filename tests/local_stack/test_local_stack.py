@@ -12,7 +12,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from local_stack.host.functions_host import seconds
+from local_stack.host.host_json import seconds
 from local_stack.stack import SERVICE_BUS, STORAGE, Stack
 from local_stack.stand_ins.identity import API_VERSION, CLIENT_ID
 from local_stack.stand_ins.partner_center import Fault
