@@ -37,6 +37,7 @@ class Forwarder:
         self._settings = settings
         self._partner_center = partner_center
         self._events = events
+        self._server = {"server.address": urlsplit(settings.referrals_url).hostname}
 
     async def forward(self, request: ReferralRequest) -> Outcome:
         """Fetch the referral and put its event on the events queue, within `TIME_LIMIT` seconds.
@@ -63,7 +64,7 @@ class Forwarder:
     async def _forward(self, request: ReferralRequest, stages: Stages) -> Outcome:
         settings = self._settings
         try:
-            with stages.traced("fetch", "CLIENT", server_address=urlsplit(settings.referrals_url).hostname) as trace:
+            with stages.traced("fetch", "CLIENT", self._server) as trace:
                 fetched = await self._partner_center.fetch(dataclasses.replace(request, trace=trace))
             with stages.timed("normalize"):
                 event = normalize(
@@ -73,7 +74,8 @@ class Forwarder:
                     context=request.event_attributes(),
                 )
                 encoded = event.encode()
-            with stages.traced("publish", "PRODUCER", **self._events.span_attributes, messaging_message_id=event.id):
+            destination = {**self._events.span_attributes, "messaging.message.id": event.id}
+            with stages.traced("publish", "PRODUCER", destination):
                 await self._events.put(messages.event_message(event, encoded))
         except PermanentError as error:
             return Rejected(error.reason, str(error), error.errors, error.upstream)

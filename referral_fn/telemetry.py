@@ -1,8 +1,8 @@
-"""How long each stage of a request takes, and OpenTelemetry spans of them where its API is installed."""
+"""How long each stage of a request takes, and OpenTelemetry spans of the stages if its API is installed."""
 
-import contextlib
 import time
-from collections.abc import Iterator
+from contextlib import ExitStack
+from types import TracebackType
 from typing import Any
 
 from referral_fn.referrals.request import ReferralRequest, Trace
@@ -10,7 +10,7 @@ from referral_fn.referrals.request import ReferralRequest, Trace
 try:
     from opentelemetry import trace as opentelemetry
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-except ImportError:  # then there is nobody to export to
+except ImportError:  # then there is nothing to export to
     opentelemetry = None  # type: ignore[assignment]
 
 
@@ -18,64 +18,90 @@ class Stages:
     """The stages of one request."""
 
     def __init__(self, request: ReferralRequest) -> None:
-        self._request = request
+        self.request = request
         self.milliseconds: dict[str, float] = {}
-        """By stage: `fetchMs` and so on. A stage that failed is among them."""
+        """Durations by stage: `fetchMs` and so on, failed stages included."""
 
-    @contextlib.contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
-        """Time a stage."""
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.milliseconds[f"{stage}Ms"] = round((time.perf_counter() - started) * 1000, 2)
+    def timed(self, stage: str) -> "Timer":
+        """A context manager that times a stage."""
+        return Timer(self, stage)
 
-    @contextlib.contextmanager
-    def traced(self, stage: str, kind: str, **attributes: Any) -> Iterator[Trace]:
-        """Time a stage that leaves the process, in a span of its own.
+    def traced(self, stage: str, kind: str, attributes: dict[str, Any]) -> "Timer":
+        """A context manager that times a stage that leaves the process, in a span of its own.
 
-        The span belongs to the request's trace; that of the invocation it runs in, where it is another, is linked.
+        The span belongs to the request's trace. If the invocation has another trace, the span links to it.
 
         Args:
-            stage: its name.
+            stage: the stage's name.
             kind: `CLIENT` or `PRODUCER`.
-            attributes: by OpenTelemetry's semantic conventions, with `_` for `.`.
+            attributes: by OpenTelemetry's semantic conventions.
 
-        Yields:
-            The trace to name to the other side.
+        Returns:
+            A context manager whose value is the trace context to send to the other side.
         """
-        with self.timed(stage):
-            if opentelemetry is None:
-                yield self._request.trace
-                return
-            with _span(self._request, stage, kind, attributes) as trace:
-                yield trace
+        return Timer(self, stage) if opentelemetry is None else SpanTimer(self, stage, kind, attributes)
 
 
-@contextlib.contextmanager
-def _span(request: ReferralRequest, stage: str, kind: str, attributes: dict[str, Any]) -> Iterator[Trace]:
-    propagator = TraceContextTextMapPropagator()
-    invocation = opentelemetry.get_current_span().get_span_context()
-    told = request.trace.traceparent is not None
-    with opentelemetry.get_tracer("referral_fn").start_as_current_span(
-        stage,
-        context=propagator.extract(request.trace.attributes()) if told else None,
-        kind=opentelemetry.SpanKind[kind],
-        links=[opentelemetry.Link(invocation)] if told and invocation.is_valid else [],
-        attributes={
-            "referral.id": request.referral_id,
-            "referral.attempt": request.attempt,
-            **{name.replace("_", "."): value for name, value in attributes.items()},
-        },
-        record_exception=False,  # its text is in the log, by ID; its stack trace says nothing of a queue in trouble
-        set_status_on_exception=False,
-    ) as span:
+class Timer:
+    """Times a stage. A class, because a generator costs more than what it measures."""
+
+    __slots__ = ("_stage", "_stages", "_started")
+
+    def __init__(self, stages: Stages, stage: str) -> None:
+        self._stages = stages
+        self._stage = stage
+
+    def __enter__(self) -> Trace:
+        self._started = time.perf_counter()
+        return self._stages.request.trace
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        elapsed = time.perf_counter() - self._started
+        self._stages.milliseconds[f"{self._stage}Ms"] = round(elapsed * 1000, 2)
+
+
+class SpanTimer(Timer):
+    """Times a stage, and puts it into an OpenTelemetry span."""
+
+    __slots__ = ("_attributes", "_kind", "_open", "_span")
+
+    def __init__(self, stages: Stages, stage: str, kind: str, attributes: dict[str, Any]) -> None:
+        super().__init__(stages, stage)
+        self._kind = kind
+        self._attributes = attributes
+
+    def __enter__(self) -> Trace:
+        own = super().__enter__()
+        request, propagator = self._stages.request, TraceContextTextMapPropagator()
+        invocation = opentelemetry.get_current_span().get_span_context()
+        has_parent = own.traceparent is not None
+        self._open = ExitStack()
+        self._span = self._open.enter_context(
+            opentelemetry.get_tracer("referral_fn").start_as_current_span(
+                self._stage,
+                context=propagator.extract(own.attributes()) if has_parent else None,
+                kind=opentelemetry.SpanKind[self._kind],
+                links=[opentelemetry.Link(invocation)] if has_parent and invocation.is_valid else [],
+                attributes={
+                    "referral.id": request.referral_id,
+                    "referral.attempt": request.attempt,
+                    **self._attributes,
+                },
+                record_exception=False,  # the log has its text, by ID; its stack trace shows nothing of the other side
+                set_status_on_exception=False,
+            )
+        )
         headers: dict[str, str] = {}
         propagator.inject(headers)
-        try:
-            yield Trace.of(headers) if headers else request.trace
-        except Exception as error:
-            span.set_attribute("error.type", getattr(error, "reason", type(error).__name__))
-            span.set_status(opentelemetry.StatusCode.ERROR)
-            raise
+        return Trace.of(headers) if headers else own
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if isinstance(error, Exception):
+            self._span.set_attribute("error.type", getattr(error, "reason", type(error).__name__))
+            self._span.set_status(opentelemetry.StatusCode.ERROR)
+        self._open.__exit__(kind, error, traceback)
+        super().__exit__(kind, error, traceback)

@@ -72,11 +72,11 @@ class Queue(abc.ABC):
         self._session = session
         self._tokens = tokens
         self.span_attributes = {
-            "messaging_system": self.system,
-            "messaging_destination_name": self.name,
-            "messaging_operation_type": "send",
+            "messaging.system": self.system,
+            "messaging.destination.name": self.name,
+            "messaging.operation.type": "send",
         }
-        """OpenTelemetry's attributes of a span that sends to this queue, with `_` for `.`."""
+        """OpenTelemetry's attributes of a span that sends to this queue."""
 
     @abc.abstractmethod
     async def put(self, message: Message, *, delay: float = 0) -> None:
