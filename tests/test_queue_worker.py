@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from referral_fn import queue_worker
+from referral_fn import log, queue_worker
 from referral_fn.errors import Finding, RetryableError, Upstream
 from referral_fn.queue_worker import Delivery, QueueWorker
 from referral_fn.queues.base import Message
@@ -197,3 +197,24 @@ async def test_every_reject_reason_reaches_the_rejects_queue(bench: Bench, reaso
 async def test_a_body_as_large_as_a_batch_is_rejected_in_parts(bench: Bench) -> None:
     await bench.process(b'"' + b"z" * MAX_BODY)
     assert len(bench.rejected()) == MAX_BODY + 1
+
+
+@pytest.mark.parametrize(
+    "outcome", [Deferred(1, "upstream-timeout"), REFUSED, Deferred(1, "upstream-timeout", attempt_consumed=False)]
+)
+async def test_handing_on_is_the_last_step_that_can_fail(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, outcome: Outcome
+) -> None:
+    steps: list[str] = []
+    for queue in (bench.requests, bench.rejects):
+        put = queue.put
+
+        async def recorded(message: Message, *, delay: float = 0, put: Any = put) -> None:
+            await put(message, delay=delay)
+            steps.append("put")
+
+        monkeypatch.setattr(queue, "put", recorded)
+    monkeypatch.setattr(log, "_write", lambda *_: steps.append("log"))
+    bench.forwarder.outcome = outcome
+    await bench.process(ID.encode())
+    assert steps == ["put", "log"]
