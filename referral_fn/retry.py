@@ -20,7 +20,7 @@ _FIRST_PAUSE = 1 / 40
 """The mean of the first pause, as a share of the budget: half a second out of twenty."""
 
 _OWN_SHARE = 0.95
-"""The share of its time limit that an attempt plans with: its own time-outs should expire first, and name their cause."""
+"""The share of its limit that an attempt plans with: its own time-outs, which name their cause, expire first."""
 
 T = TypeVar("T")
 

@@ -114,9 +114,10 @@ def test_an_attempt_that_hangs_outside_of_any_call_is_cancelled_within_the_budge
     async def hang(_: float) -> str:
         nonlocal cancelled
         try:
-            return await asyncio.get_running_loop().create_future()
+            await asyncio.get_running_loop().create_future()
         finally:
             cancelled += 1
+        return "done"
 
     result, seconds = retried(hang, 20)
     assert isinstance(result, RetryableError)

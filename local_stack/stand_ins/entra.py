@@ -1,13 +1,17 @@
-"""Entra ID's token endpoint, as an app with a federated credential uses it, and the device codes of its users."""
+"""Entra ID: the token endpoint of an app with a federated credential, and the sign-in of its users."""
 
 import base64
+import hashlib
+import html
 import json
 import secrets
 import time
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import urlsplit
 
 import jwt
 from aiohttp import web
@@ -21,6 +25,17 @@ EXCHANGE = "api://AzureADTokenExchange"
 USER = "lead.admin@northwind.example"
 _DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 _ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+_OPENID_SCOPES = {"openid", "profile", "offline_access"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Code:
+    """An authorization code that was handed out, and what redeeming it must match."""
+
+    redirect_uri: str
+    challenge: str
+    nonce: str
+    scope: str
 
 
 class Entra:
@@ -31,22 +46,28 @@ class Entra:
         self.subject = object_id(identity_client_id)
         """The subject of the app's federated credential."""
         self.issuer = ISSUER
-        """Its issuer."""
+        """The issuer of the app's federated credential."""
         self.lifetime = 3600.0
         """Seconds that an access token is valid for."""
         self.requests: Counter[str] = Counter()
-        """Tokens asked for, by grant type."""
+        """Token requests by grant type."""
         self.refusal: int | None = None
-        """The AADSTS number to refuse every token with."""
+        """The AADSTS number to refuse every token request with."""
         self.single_use = False
-        """Whether a refresh token is void once redeemed; the real ones are good for the rest of their 90 days."""
+        """Whether a refresh token is void once redeemed; real ones work for the rest of their 90 days."""
         self.home_tenant = TENANT
         """The tenant of the user who signs in."""
+        self.methods: list[str] | None = ["pwd", "mfa"]
+        """How the user signs in, the claim `amr`; None leaves it out, as tokens of version 2.0 do."""
+        self.claims_requested: list[Any] = []
+        """The `claims` parameter of each request to sign in."""
         self._refresh_tokens: set[str] = set()
         self._devices: dict[str, bool] = {}
+        self._codes: dict[str, _Code] = {}
         self.app = web.Application()
         root = f"/{TENANT}"
         self.app.router.add_get(f"{root}/v2.0/.well-known/openid-configuration", self._discovery)
+        self.app.router.add_get(f"{root}/oauth2/v2.0/authorize", self._authorize)
         self.app.router.add_post(f"{root}/oauth2/v2.0/token", self._token)
         self.app.router.add_post(f"{root}/oauth2/v2.0/devicecode", self._device_code)
 
@@ -58,7 +79,7 @@ class Entra:
         return token
 
     def revoke(self) -> None:
-        """Void all refresh tokens, as when the user's password is reset."""
+        """Void all refresh tokens, as a password reset does."""
         self._refresh_tokens.clear()
 
     async def _discovery(self, request: web.Request) -> web.Response:
@@ -72,6 +93,34 @@ class Entra:
             }
         )
 
+    async def _authorize(self, request: web.Request) -> web.Response:
+        """Sign the user in, and send the browser back with a code: a page whose form a real browser submits itself."""
+        query = request.query
+        redirect = urlsplit(query.get("redirect_uri", ""))
+        if query.get("client_id") != APP_CLIENT_ID:
+            return _page("AADSTS700016: no such app")
+        if (redirect.scheme, redirect.hostname, redirect.path) != ("http", "localhost", ""):
+            return _page("AADSTS50011: the redirect URI is not registered")
+        required = {"response_type": "code", "response_mode": "form_post", "code_challenge_method": "S256"}
+        if any(query.get(name) != value for name, value in required.items()):
+            return _page("AADSTS900144: a parameter is missing or not supported")
+        if not all(query.get(name) for name in ("code_challenge", "state", "nonce", "scope")):
+            return _page("AADSTS900144: a parameter is missing")
+        self.claims_requested.append(json.loads(query.get("claims", "null")))
+        fields = {"state": query["state"]}
+        if self.refusal:
+            fields |= {"error": "access_denied", "error_description": f"AADSTS{self.refusal}: {USER} was refused."}
+        else:
+            fields["code"] = secrets.token_urlsafe(32)
+            self._issuer.secrets.add(fields["code"])
+            self._codes[fields["code"]] = _Code(
+                query["redirect_uri"], query["code_challenge"], query["nonce"], query["scope"]
+            )
+        inputs = "".join(f'<input type="hidden" name="{name}" value="{html.escape(fields[name])}">' for name in fields)
+        return _page(
+            f'<form method="post" action="{html.escape(query["redirect_uri"])}">{inputs}</form>', HTTPStatus.OK
+        )
+
     async def _token(self, request: web.Request) -> web.Response:
         form = {name: str(value) for name, value in (await request.post()).items()}
         grant = form.get("grant_type", "")
@@ -82,6 +131,8 @@ class Entra:
             return _refused("invalid_grant", self.refusal)
         if grant == _DEVICE_GRANT:
             return self._device_token(form)
+        if grant == "authorization_code":
+            return self._redeem_code(form)
         number = self._check_assertion(form)
         return _refused("invalid_client", number) if number else self._grant(grant, form)
 
@@ -91,7 +142,7 @@ class Entra:
         return self._redeem(form) if grant == "refresh_token" else _refused("unsupported_grant_type", 70003)
 
     def _check_assertion(self, form: Mapping[str, str]) -> int | None:
-        """The number of what is wrong with the client assertion, none where nothing is."""
+        """The number of the error in the client assertion, if there is one."""
         if form.get("client_assertion_type") != _ASSERTION:
             return 7000218
         try:
@@ -112,9 +163,20 @@ class Entra:
             self._refresh_tokens.discard(used)
         return web.json_response(self._signed_in(form.get("scope", "")))
 
-    def _signed_in(self, scope: str) -> dict[str, Any]:
-        """Tokens of the user. The scope comes with OpenID's own, which are no audience."""
-        audience = next(part for part in scope.split() if part not in ("openid", "profile", "offline_access"))
+    def _redeem_code(self, form: Mapping[str, str]) -> web.Response:
+        """Redeem an authorization code, once, with the verifier of its challenge (RFC 7636, section 4.6)."""
+        code = self._codes.pop(form.get("code", ""), None)
+        verifier = hashlib.sha256(form.get("code_verifier", "").encode()).digest()
+        if code is None or form.get("redirect_uri") != code.redirect_uri:
+            return _refused("invalid_grant", 70008)
+        if base64.urlsafe_b64encode(verifier).decode().rstrip("=") != code.challenge:
+            return _refused("invalid_grant", 501481)
+        return web.json_response(self._signed_in(code.scope, nonce=code.nonce))
+
+    def _signed_in(self, scope: str, **claims: str) -> dict[str, Any]:
+        """Tokens of the user. The scope includes OpenID's own, which are not an audience."""
+        audience = next(part for part in scope.split() if part not in _OPENID_SCOPES)
+        amr = {"amr": self.methods} if self.methods else {}
         identity = {
             "aud": APP_CLIENT_ID,
             "tid": self.home_tenant,
@@ -124,12 +186,15 @@ class Entra:
             "iss": ISSUER,
             "iat": int(time.time()),
             "exp": int(time.time()) + 3600,
+            **amr,
+            **claims,
         }
         info = json.dumps({"uid": object_id(USER), "utid": self.home_tenant}).encode()
+        refresh_token = {"refresh_token": self.new_refresh_token()} if "offline_access" in scope.split() else {}
         return {
-            **self._access(audience, {"scp": "user_impersonation", "upn": USER}),
-            "refresh_token": self.new_refresh_token(),
-            "id_token": jwt.encode(identity, "a key that nobody checks, for the line is trusted", algorithm="HS256"),
+            **self._access(audience, {"scp": "user_impersonation", "upn": USER, **amr}),
+            **refresh_token,
+            "id_token": jwt.encode(identity, "a key that nobody checks: the connection is trusted", algorithm="HS256"),
             "client_info": base64.urlsafe_b64encode(info).decode().rstrip("="),
         }
 
@@ -140,6 +205,7 @@ class Entra:
 
     async def _device_code(self, request: web.Request) -> web.Response:
         code, user_code = secrets.token_urlsafe(16), secrets.token_hex(4).upper()
+        self.claims_requested.append(json.loads(str((await request.post()).get("claims", "null"))))
         self._devices[code] = False
         return web.json_response(
             {
@@ -153,18 +219,23 @@ class Entra:
         )
 
     def _device_token(self, form: Mapping[str, str]) -> web.Response:
-        """The user takes a second to sign in: the first time of asking, they have not yet."""
+        """The user takes a second to sign in: the first poll is answered with `authorization_pending`."""
         code = form.get("device_code", "")
         if code not in self._devices:
             return _refused("invalid_grant", 70008)
         if not self._devices[code]:
             self._devices[code] = True
             return _refused("authorization_pending", 70016)
-        return web.json_response(self._signed_in(form.get("scope") or "https://api.partner.microsoft.com/.default"))
+        scope = form.get("scope") or "https://api.partner.microsoft.com/.default offline_access"
+        return web.json_response(self._signed_in(scope))
+
+
+def _page(body: str, status: int = HTTPStatus.BAD_REQUEST) -> web.Response:
+    return web.Response(text=f"<html>{body}</html>", content_type="text/html", status=status)
 
 
 def _refused(error: str, number: int) -> web.Response:
-    """A refusal as Entra ID words it, with a person's name in it, for nothing of it may get into a log."""
+    """A refusal as Entra ID words it. It names a person, so none of it may get into a log."""
     body = {
         "error": error,
         "error_description": f"AADSTS{number}: {USER} was refused.\r\nTrace ID: {secrets.token_hex(8)}",

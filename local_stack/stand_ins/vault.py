@@ -1,6 +1,8 @@
-"""Key Vault's secrets: read the newest version, or one, and store a new one."""
+"""Key Vault's secrets: read the newest version, or a certain one, and store a new one."""
 
 import secrets
+import time
+from dataclasses import dataclass, field
 from http import HTTPStatus
 
 import jwt
@@ -11,13 +13,25 @@ from local_stack.stand_ins.tokens import TENANT, Issuer
 AUDIENCE = "https://vault.azure.net"
 
 
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One version of a secret."""
+
+    value: str
+    name: str = field(default_factory=lambda: secrets.token_hex(16))
+    created: int = field(default_factory=lambda: int(time.time()))
+    """Seconds since 1970."""
+
+
 class Vault:
-    """One vault. Refuses what the real one refuses: no token (with its challenge), a wrong one, no API version."""
+    """One vault. Refuses what the real one refuses: no token (with its challenge), an invalid one, no API version."""
 
     def __init__(self, issuer: Issuer) -> None:
         self._issuer = issuer
-        self.versions: dict[str, list[tuple[str, str]]] = {}
-        """By secret: its versions and their values, the newest last."""
+        self.versions: dict[str, list[Version]] = {}
+        """By secret, the newest last."""
+        self.reads = 0
+        """How often a secret was read."""
         self.failure: int | None = None
         """The status to answer every call with."""
         self.read_only = False
@@ -27,15 +41,15 @@ class Vault:
         self.app.router.add_get("/secrets/{name}/{version}", self._get)
         self.app.router.add_put("/secrets/{name}", self._set)
 
-    def store(self, name: str, value: str) -> str:
-        """Store a new version. Returns its name."""
-        version = secrets.token_hex(16)
-        self.versions.setdefault(name, []).append((version, value))
+    def store(self, name: str, value: str, *, age_days: float = 0) -> Version:
+        """Store a new version."""
+        version = Version(value, created=int(time.time() - age_days * 86400))
+        self.versions.setdefault(name, []).append(version)
         return version
 
     def newest(self, name: str) -> str:
         """The newest version's value."""
-        return self.versions[name][-1][1]
+        return self.versions[name][-1].value
 
     def _refusal(self, request: web.Request) -> web.Response | None:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
@@ -53,12 +67,13 @@ class Vault:
         return None
 
     async def _get(self, request: web.Request) -> web.Response:
+        self.reads += 1
         if refused := self._refusal(request):
             return refused
         name, wanted = request.match_info["name"], request.match_info.get("version")
-        for version, value in reversed(self.versions.get(name, [])):
-            if wanted in (None, version):
-                return web.json_response({"value": value, "id": f"https://{request.host}/secrets/{name}/{version}"})
+        for version in reversed(self.versions.get(name, [])):
+            if wanted in (None, version.name):
+                return _answer(request, version)
         return _error(HTTPStatus.NOT_FOUND, "SecretNotFound")
 
     async def _set(self, request: web.Request) -> web.Response:
@@ -69,8 +84,17 @@ class Vault:
         name, value = request.match_info["name"], (await request.json()).get("value")
         if not isinstance(value, str):
             return _error(HTTPStatus.BAD_REQUEST, "BadParameter")
-        version = self.store(name, value)
-        return web.json_response({"value": value, "id": f"https://{request.host}/secrets/{name}/{version}"})
+        return _answer(request, self.store(name, value))
+
+
+def _answer(request: web.Request, version: Version) -> web.Response:
+    return web.json_response(
+        {
+            "value": version.value,
+            "id": f"https://{request.host}/secrets/{request.match_info['name']}/{version.name}",
+            "attributes": {"enabled": True, "created": version.created, "updated": version.created},
+        }
+    )
 
 
 def _error(status: int, code: str) -> web.Response:

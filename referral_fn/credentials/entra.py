@@ -1,169 +1,244 @@
-"""Entra ID: the two kinds of token that Partner Center's own API accepts, and its refusals in plain words.
+"""Entra ID: the two kinds of token that Partner Center's API accepts.
 
-Neither needs a client secret or a certificate: the managed identity is a federated credential of the app registration,
-so its token for `EXCHANGE_SCOPE` is the client assertion (RFC 7521, section 4.2).
+Neither needs a client secret or a certificate. The managed identity is a federated credential of the app registration:
+its token for `EXCHANGE_SCOPE` is the client assertion (RFC 7521, section 4.2).
 """
 
 import asyncio
 import os
 import time
-from typing import Any, NoReturn
+from http import HTTPStatus
+from typing import Any
 
 import aiohttp
-import msal
 from azure.core.credentials import AccessToken
-from azure.core.exceptions import ClientAuthenticationError
-from azure.identity.aio import ClientAssertionCredential
 
-from referral_fn import log
+from referral_fn import http_call, log
 from referral_fn.credentials import aadsts
+from referral_fn.credentials.consent_check import ConsentCheck
 from referral_fn.credentials.token_source import TokenSource, make_token_source
 from referral_fn.credentials.vault import Secret
 from referral_fn.errors import RetryableError
+from referral_fn.http_call import NoResponseError
 from referral_fn.settings import CredentialSettings
+from referral_fn.strict_json import InvalidJSONError, loads
 
 EXCHANGE_SCOPE = "api://AzureADTokenExchange/.default"
 PUBLIC_CLOUD = "login.microsoftonline.com"
 TIME_OUT = 10
-"""Seconds that Entra ID may take for one answer."""
+"""Seconds for one answer of Entra ID."""
+
+MAX_ANSWER = 256 * 1024
+"""Bytes of an answer. Tokens have a few kilobytes."""
+
+MAX_SECRET = 25_000
+"""Characters of a refresh token that fit into a Key Vault secret."""
 
 REREAD_AFTER = 3
-"""Seconds after which a refused refresh token is looked up again: another instance may be writing its successor."""
+"""Seconds until a refused refresh token is read again: another instance may be storing its successor."""
 
-MOST_REREADS = 5
-"""How often it is, at the most, while others keep replacing it."""
+MAX_REREADS = 5
+"""The most times it is read again while others keep replacing it."""
+
+_JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 
 def authority() -> str:
-    """The authority's host; another in sovereign clouds."""
+    """The host that issues tokens. `AZURE_AUTHORITY_HOST` names another in sovereign clouds."""
     return os.environ.get("AZURE_AUTHORITY_HOST", PUBLIC_CLOUD).removeprefix("https://").rstrip("/")
+
+
+class RefusedError(RetryableError):
+    """Entra ID answered with an OAuth error (RFC 6749, section 5.2)."""
+
+    def __init__(self, code: str, number: str | None) -> None:
+        super().__init__("token-unavailable", aadsts.advice(number) if number else f"Entra ID answered {code}")
+        self.code = code
+        self.number = number
+
+    @property
+    def means_lapsed(self) -> bool:
+        """Whether the user must consent again."""
+        return self.number in aadsts.LAPSED or self.code in ("invalid_grant", "interaction_required")
+
+
+class AppRegistration:
+    """The app registration at Entra ID's token endpoint."""
+
+    def __init__(self, settings: CredentialSettings, session: aiohttp.ClientSession, identity: TokenSource) -> None:
+        self._url = f"https://{authority()}/{settings.app_tenant_id}/oauth2/v2.0/token"
+        self._client_id = settings.app_client_id or ""
+        self._session = session
+        self._identity = identity
+
+    async def redeem(self, **grant: str) -> dict[str, Any]:
+        """Exchange a grant for tokens ("OAuth 2.0 client credentials flow", "Refresh the access token").
+
+        Returns:
+            Entra ID's answer, which is a success but otherwise unchecked.
+
+        Raises:
+            RetryableError: Entra ID refuses, cannot be reached, or answers something else than documented; or the
+                managed identity has no token.
+        """
+        form = {
+            "client_id": self._client_id,
+            "client_assertion_type": _JWT_BEARER,
+            "client_assertion": await self._identity.token(EXCHANGE_SCOPE),
+            **grant,
+        }
+        try:
+            response = await http_call.send(
+                self._session, "POST", self._url, seconds=TIME_OUT, max_bytes=MAX_ANSWER, data=form
+            )
+        except NoResponseError as error:
+            raise RetryableError("token-unavailable", f"Entra ID cannot be reached: {error}") from None
+        answer = _document(response)
+        if response.status != HTTPStatus.OK or "error" in answer:
+            raise RefusedError(_word(answer.get("error")), aadsts.number(str(answer.get("error_description"))))
+        return answer
 
 
 class FederatedAppCredential:
     """Tokens of the app itself (REFERRALS_AUTH=federated-app)."""
 
-    def __init__(self, tenant: str, client_id: str, identity: TokenSource) -> None:
-        self._identity = identity
-        self._assertion = ""
-        self._credential = ClientAssertionCredential(
-            tenant, client_id, lambda: self._assertion, authority=authority(), connection_timeout=TIME_OUT
-        )
+    def __init__(self, app: AppRegistration) -> None:
+        self._app = app
 
     async def get_token(self, *scopes: str) -> AccessToken:
-        """Get a token, with a new assertion where the last one has expired.
+        """Request a new token.
 
         Raises:
-            AzureError: Entra ID refuses, or cannot be reached.
-            RetryableError: the managed identity has no token for the exchange.
+            RetryableError: as `AppRegistration.redeem`.
         """
-        self._assertion = await self._identity.token(EXCHANGE_SCOPE)
-        return await self._credential.get_token(*scopes)
+        return _access_token(await self._app.redeem(grant_type="client_credentials", scope=" ".join(scopes)))
 
     async def close(self) -> None:
-        """Close its connections."""
-        await self._credential.close()
+        """Nothing is kept open."""
 
 
 class AppUserCredential:
-    """Tokens of the app with a user (REFERRALS_AUTH=app-user), by the refresh token that the user's consent left."""
+    """Tokens of the app on behalf of a user (REFERRALS_AUTH=app-user), from the refresh token of the user's consent."""
 
-    def __init__(self, tenant: str, client_id: str, identity: TokenSource, secret: Secret) -> None:
+    def __init__(self, app: AppRegistration, secret: Secret) -> None:
         self.lapsed: str | None = None
-        """Why no consent is left, once that is so; none again after the next success."""
-        self._tenant = tenant
-        self._client_id = client_id
-        self._identity = identity
+        """Why the consent no longer works. Reset to None when a token is next obtained."""
+        self._app = app
         self._secret = secret
 
     async def get_token(self, *scopes: str) -> AccessToken:
         """Redeem the newest refresh token, and store its successor.
 
         Raises:
-            ClientAuthenticationError: Entra ID refuses; the text holds the number of its error, and no more.
-            RetryableError: the managed identity has no token, or Key Vault does not answer.
+            RetryableError: as `AppRegistration.redeem`, or Key Vault does not return the refresh token.
         """
-        used, result = await self._redeem_newest(scopes)
-        if "access_token" not in result:
-            self._refuse(result)
+        try:
+            used, answer = await self._redeem_newest(" ".join((*scopes, "offline_access")))
+        except RefusedError as error:
+            if error.means_lapsed:
+                self.lapsed = str(error)
+                log.error("consent.lapsed", advice=self.lapsed)
+            raise
         self.lapsed = None
-        await self._store(result.get("refresh_token"), used)
-        return AccessToken(result["access_token"], int(time.time()) + int(result["expires_in"]))
+        await self._store(answer.get("refresh_token"), used)
+        return _access_token(answer)
 
     async def close(self) -> None:
         """Nothing is kept open."""
 
-    async def _redeem_newest(self, scopes: tuple[str, ...]) -> tuple[str, dict[str, Any]]:
-        """Redeem the newest refresh token; refused, look for a newer one, as long as there is one.
+    async def _redeem_newest(self, scope: str) -> tuple[str, dict[str, Any]]:
+        """Redeem the newest refresh token. If it is refused, look for a newer one as long as there is one.
 
         Returns:
-            The refresh token, and what Entra ID answered.
+            The refresh token, and Entra ID's answer.
         """
-        used, result = "", {"error": "invalid_grant"}
-        for pause in (REREAD_AFTER, *[REREAD_AFTER / 10] * MOST_REREADS):
-            newest = await self._secret.read()
-            if newest == used:
-                break
-            used, result = newest, await self._redeem(newest, scopes)
-            if result.get("error") != "invalid_grant":
-                break
-            await asyncio.sleep(pause)
-        return used, result
-
-    async def _store(self, successor: str | None, used: str) -> None:
-        """Store the new refresh token. Where that fails, the old one is good for what is left of its 90 days."""
-        if successor and successor != used:
+        used = (await self._secret.read()).value
+        for pause in (REREAD_AFTER, *[REREAD_AFTER / 10] * MAX_REREADS):
             try:
-                await self._secret.write(successor)
-            except RetryableError as trouble:
-                log.error("consent.not-stored", detail=str(trouble))
+                return used, await self._app.redeem(grant_type="refresh_token", refresh_token=used, scope=scope)
+            except RefusedError as error:
+                if error.code != "invalid_grant":
+                    raise
+                await asyncio.sleep(pause)
+                newest = (await self._secret.read()).value
+                if newest == used:
+                    raise
+                used = newest
+        return used, await self._app.redeem(grant_type="refresh_token", refresh_token=used, scope=scope)
 
-    async def _redeem(self, refresh_token: str, scopes: tuple[str, ...]) -> dict[str, Any]:
-        """Ask Entra ID, in a thread: MSAL blocks."""
-        assertion = await self._identity.token(EXCHANGE_SCOPE)
-        return await asyncio.to_thread(self._ask, assertion, refresh_token, list(scopes))
-
-    def _ask(self, assertion: str, refresh_token: str, scopes: list[str]) -> dict[str, Any]:
-        app = msal.ConfidentialClientApplication(
-            self._client_id,
-            client_credential={"client_assertion": assertion},
-            authority=f"https://{authority()}/{self._tenant}",
-            instance_discovery=False,
-            timeout=TIME_OUT,
-        )
-        result: dict[str, Any] = app.acquire_token_by_refresh_token(refresh_token, scopes=scopes)
-        return result
-
-    def _refuse(self, result: dict[str, Any]) -> NoReturn:
-        number = aadsts.number(str(result.get("error_description")))
-        error = ClientAuthenticationError(f"AADSTS{number}" if number else str(result.get("error")))
-        if number in aadsts.LAPSED or result.get("error") in ("invalid_grant", "interaction_required"):
-            self.lapsed = aadsts.explain(error)
-            log.error("consent.lapsed", advice=self.lapsed)
-        raise error
+    async def _store(self, successor: Any, used: str) -> None:
+        """Store the new refresh token. If that fails, the old one works for the rest of its 90 days."""
+        if not isinstance(successor, str) or not 0 < len(successor) <= MAX_SECRET or successor == used:
+            return
+        try:
+            await self._secret.write(successor)
+        except RetryableError as error:
+            log.error("consent.not-stored", detail=str(error))
 
 
 class Tokens:
-    """The token sources that the settings ask for: one for Azure's own services, one for Partner Center."""
+    """The token sources for the settings: one for Azure's own services, and one for Partner Center."""
 
     def __init__(self, settings: CredentialSettings, session: aiohttp.ClientSession) -> None:
-        own = "developer" if settings.referrals_auth == "developer" else "managed-identity"
-        self.identity = make_token_source(own, settings.client_id)
+        auth = "developer" if settings.referrals_auth == "developer" else "managed-identity"
+        self.identity = make_token_source(auth, settings.client_id)
         self.partner_center = self.identity
         self._user: AppUserCredential | None = None
-        tenant, client_id = settings.app_tenant_id or "", settings.app_client_id or ""
+        self._consent_check: ConsentCheck | None = None
+        app = AppRegistration(settings, session, self.identity)
         if settings.referrals_auth == "federated-app":
-            self.partner_center = TokenSource(lambda: FederatedAppCredential(tenant, client_id, self.identity))
+            self.partner_center = TokenSource(lambda: FederatedAppCredential(app))
         if settings.referrals_auth == "app-user":
             secret = Secret(settings.refresh_token_secret or "", session, self.identity)
-            user = self._user = AppUserCredential(tenant, client_id, self.identity, secret)
+            user = self._user = AppUserCredential(app, secret)
             self.partner_center = TokenSource(lambda: user)
+            self._consent_check = ConsentCheck(secret)
 
     @property
     def lapsed(self) -> str | None:
-        """Why there is no consent any more, in mode `app-user`, as far as this worker knows."""
+        """Why the user's consent no longer works, in mode `app-user`, as far as this process knows."""
         return self._user.lapsed if self._user else None
+
+    async def check_consent(self) -> str | None:
+        """Why no token for Partner Center can be had, in mode `app-user`: from this process, or else from Key Vault.
+
+        Cheap enough for a health probe: Key Vault is asked at most every five minutes, and Entra ID never.
+        """
+        if self.lapsed or not self._consent_check:
+            return self.lapsed
+        return await self._consent_check.reason()
 
     async def close(self) -> None:
         """Close all connections."""
         await self.partner_center.close()
         await self.identity.close()
+
+
+def _document(response: http_call.Response) -> dict[str, Any]:
+    try:
+        document = None if response.truncated else loads(response.body)
+    except InvalidJSONError:
+        document = None
+    if not isinstance(document, dict):
+        raise RetryableError("token-unavailable", f"Entra ID's answer ({response.status}) is not a JSON object")
+    return document
+
+
+def _word(error: Any) -> str:
+    """An OAuth error code. Anything else is not repeated, because it may name people."""
+    is_code = isinstance(error, str) and error.isascii() and error.isidentifier()
+    return error[:64] if is_code else "an unknown error"
+
+
+def _access_token(answer: dict[str, Any]) -> AccessToken:
+    """Read a token response (RFC 6749, section 5.1); the token source checks the token itself.
+
+    Raises:
+        RetryableError: the lifetime is missing or not a number.
+    """
+    lifetime = answer.get("expires_in")
+    if isinstance(lifetime, str) and lifetime.isascii() and lifetime.isdecimal():
+        lifetime = int(lifetime[:18])
+    if not isinstance(lifetime, int | float):
+        raise RetryableError("token-unavailable", "Entra ID's answer states no lifetime")
+    return AccessToken(answer.get("access_token", ""), int(time.time() + lifetime))

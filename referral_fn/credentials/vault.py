@@ -1,12 +1,20 @@
-"""One secret in Key Vault, by its REST interface: the SDK would cost every cold start what one mode needs."""
+"""One secret in Key Vault, by its REST API. The SDK would slow every cold start for the sake of one mode.
 
+Source: "Get Secret" and "Set Secret" in the Key Vault REST reference.
+"""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from http import HTTPStatus
+from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
 
+from referral_fn import http_call
 from referral_fn.credentials.token_source import TokenSource
 from referral_fn.errors import RetryableError
+from referral_fn.http_call import NoResponseError
 from referral_fn.retry import retrying
 from referral_fn.strict_json import InvalidJSONError, loads
 
@@ -14,11 +22,27 @@ API_VERSION = "7.4"
 BUDGET = 10
 """Seconds for all attempts at one call."""
 
+MAX_ANSWER = 256 * 1024
+"""Bytes. A secret has at most 25 KiB, which JSON may spell with six characters each."""
+
 _ADVICE: dict[int, str] = {
     HTTPStatus.UNAUTHORIZED: "does not accept the app's token",
     HTTPStatus.FORBIDDEN: "refuses the app: its identity needs the role Key Vault Secrets Officer on the secret",
     HTTPStatus.NOT_FOUND: "does not exist: run `python -m referral_fn consent`",
 }
+
+
+class UnusableSecretError(RetryableError):
+    """The secret is missing, or the app may not use it: it works again after an operator has acted."""
+
+
+@dataclass(frozen=True, slots=True)
+class SecretVersion:
+    """The newest version of a secret."""
+
+    value: str = field(repr=False)
+    stored_at: datetime | None
+    """When it was stored; None if Key Vault does not say."""
 
 
 class Secret:
@@ -29,11 +53,12 @@ class Secret:
         self._session = session
         self._identity = identity
 
-    async def read(self) -> str:
-        """The newest version's value.
+    async def read(self) -> SecretVersion:
+        """Read the newest version.
 
         Raises:
-            RetryableError: `token-unavailable`; its text names the secret, and what is missing where something is.
+            UnusableSecretError: `token-unavailable`; the message names the secret, and what to do.
+            RetryableError: `token-unavailable`; the message names the secret.
         """
         return await self._call("GET", None)
 
@@ -41,43 +66,67 @@ class Secret:
         """Store a new version.
 
         Raises:
-            RetryableError: `token-unavailable`, as for `read`.
+            RetryableError: as `read`.
         """
-        await self._call("PUT", value)
+        await self._call("PUT", {"value": value})
 
-    async def _call(self, method: str, value: str | None) -> str:
-        return await retrying(lambda seconds: self._attempt(method, value, seconds), budget=BUDGET)
+    async def _call(self, method: str, body: dict[str, str] | None) -> SecretVersion:
+        return await retrying(
+            lambda seconds: self._attempt(method, body, seconds),
+            budget=BUDGET,
+            on_timeout=lambda: self._error("did not answer in time"),
+        )
 
-    async def _attempt(self, method: str, value: str | None, seconds: float) -> str:
+    async def _attempt(self, method: str, body: dict[str, str] | None, seconds: float) -> SecretVersion:
         headers = {"Authorization": f"Bearer {await self._identity.token(audience(self._url))}"}
-        body = None if value is None else {"value": value}
         try:
-            async with self._session.request(
+            response = await http_call.send(
+                self._session,
                 method,
                 f"{self._url}?api-version={API_VERSION}",
-                json=body,
+                seconds=seconds,
+                max_bytes=MAX_ANSWER,
                 headers=headers,
-                timeout=aiohttp.ClientTimeout(total=max(seconds, 0.001)),
-                allow_redirects=False,
-            ) as answer:
-                content = await answer.read()
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise self._trouble(f"cannot be reached: {type(error).__name__}", quick=True) from None
-        if answer.status != HTTPStatus.OK:
-            lasting = answer.status in _ADVICE
-            said = _ADVICE.get(answer.status, "cannot be had now")
-            raise self._trouble(f"{said} ({answer.status})", quick=not lasting)
-        try:
-            return str(loads(content)["value"])
-        except (InvalidJSONError, KeyError, TypeError):
-            raise self._trouble("is not answered as documented", quick=False) from None
+                json=body,
+            )
+        except NoResponseError as error:
+            raise self._error(f"cannot be reached: {error}") from None
+        if advice := _ADVICE.get(response.status):
+            raise UnusableSecretError("token-unavailable", self._message(f"{advice} ({response.status})"), quick=False)
+        if response.status != HTTPStatus.OK:
+            raise self._error(f"cannot be had now ({response.status})")
+        version = None if response.truncated else _read(response.body)
+        if version is None:
+            raise self._error("is not answered as documented", quick=False)
+        return version
 
-    def _trouble(self, what: str, *, quick: bool) -> RetryableError:
-        name = urlsplit(self._url).path.rpartition("/")[2]
-        return RetryableError("token-unavailable", f"Key Vault's secret {name} {what}", quick=quick)
+    def _error(self, what: str, *, quick: bool = True) -> RetryableError:
+        return RetryableError("token-unavailable", self._message(what), quick=quick)
+
+    def _message(self, what: str) -> str:
+        return f"Key Vault's secret {urlsplit(self._url).path.rpartition('/')[2]} {what}"
 
 
 def audience(url: str) -> str:
-    """The scope of a vault's tokens: its domain, whichever cloud that is of."""
+    """The scope of a vault's tokens: the domain of the vault, which differs between clouds."""
     domain = (urlsplit(url).hostname or "").partition(".")[2]
     return f"https://{domain if domain.startswith('vault.') else 'vault.azure.net'}/.default"
+
+
+def _read(body: bytes) -> SecretVersion | None:
+    try:
+        document = loads(body)
+    except InvalidJSONError:
+        return None
+    value = document.get("value") if isinstance(document, dict) else None
+    if not isinstance(value, str) or not value:
+        return None
+    return SecretVersion(value, _stored_at(document.get("attributes")))
+
+
+def _stored_at(attributes: Any) -> datetime | None:
+    created = attributes.get("created") if isinstance(attributes, dict) else None
+    try:
+        return datetime.fromtimestamp(created, UTC) if isinstance(created, int) else None
+    except (OverflowError, OSError, ValueError):
+        return None

@@ -1,0 +1,59 @@
+"""Checks that a user's consent is stored and not too old, without asking Entra ID."""
+
+import time
+from datetime import UTC, datetime
+
+from referral_fn import log
+from referral_fn.credentials.vault import Secret, UnusableSecretError
+from referral_fn.errors import RetryableError
+from referral_fn.single_flight import SingleFlight
+
+INTERVAL = 300
+"""Seconds for which a result is reused. Health probes come every few seconds, and from anybody."""
+
+WARN_AFTER = 80
+"""Days since the consent was last used."""
+
+LAPSES_AFTER = 90
+"""Days without use after which a refresh token expires ("Refresh tokens in the Microsoft identity platform")."""
+
+
+class ConsentCheck:
+    """Looks at the stored refresh token's age. Every use stores a new version, so its age is the time since."""
+
+    def __init__(self, secret: Secret) -> None:
+        self._secret = secret
+        self._checks: SingleFlight[None, str | None] = SingleFlight()
+        self._next_check = 0.0
+        self._reason: str | None = None
+
+    async def reason(self) -> str | None:
+        """Why no token can be had; None if the consent is in place, or if Key Vault cannot be asked right now.
+
+        A consent that is about to lapse is logged as `consent.expiring`.
+        """
+        if time.monotonic() < self._next_check:
+            return self._reason
+        return await self._checks.run(None, self._check)
+
+    async def _check(self) -> str | None:
+        try:
+            version = await self._secret.read()
+        except UnusableSecretError as error:
+            self._reason = str(error)
+        except RetryableError as error:
+            log.warning("consent.unchecked", detail=str(error))
+            self._reason = None
+        else:
+            self._reason = _lapsed(version.stored_at)
+        self._next_check = time.monotonic() + INTERVAL
+        return self._reason
+
+
+def _lapsed(stored_at: datetime | None) -> str | None:
+    days = (datetime.now(UTC) - stored_at).days if stored_at else 0
+    if days >= LAPSES_AFTER:
+        return f"the consent has not been used for {days} days: run `python -m referral_fn consent`"
+    if days >= WARN_AFTER:
+        log.warning("consent.expiring", days=days)
+    return None

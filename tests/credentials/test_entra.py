@@ -1,0 +1,125 @@
+"""The two kinds of token from Entra ID, and its refusals, against the stand-ins."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from local_stack.stand_ins.entra import USER
+from referral_fn.credentials import aadsts, entra
+from referral_fn.errors import RetryableError
+from tests.credentials.conftest import PARTNER_CENTER, SECRET, Cloud
+
+AUDIENCE = "https://api.partner.microsoft.com"
+
+
+@pytest.fixture(autouse=True)
+def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(entra, "REREAD_AFTER", 0.01)
+
+
+async def failure(cloud: Cloud, auth: str) -> str:
+    """The message of the error that asking for a token ends with."""
+    tokens = cloud.tokens(auth)
+    with pytest.raises(RetryableError) as raised:
+        await tokens.partner_center.token(PARTNER_CENTER)
+    assert raised.value.reason == "token-unavailable"
+    return str(raised.value)
+
+
+async def test_the_app_gets_a_token_without_a_secret(cloud: Cloud) -> None:
+    tokens = cloud.tokens("federated-app")
+    claims = cloud.issuer.check(await tokens.partner_center.token(PARTNER_CENTER), AUDIENCE)
+    assert claims["roles"] == ["Referrals.Read"]
+
+
+async def test_the_app_with_a_user_gets_a_token_and_stores_the_new_refresh_token(cloud: Cloud) -> None:
+    before = cloud.vault.newest(SECRET)
+    tokens = cloud.tokens("app-user")
+    claims = cloud.issuer.check(await tokens.partner_center.token(PARTNER_CENTER), AUDIENCE)
+    assert (claims["scp"], claims["upn"]) == ("user_impersonation", USER)
+    assert len(cloud.vault.versions[SECRET]) == 2
+    assert cloud.vault.newest(SECRET) != before
+
+
+async def test_a_refused_token_is_replaced_and_a_hundred_refusals_store_two_refresh_tokens(cloud: Cloud) -> None:
+    tokens = cloud.tokens("app-user")
+    first = await tokens.partner_center.token(PARTNER_CENTER)
+    for _ in range(100):
+        refused = await tokens.partner_center.token(PARTNER_CENTER)
+        await tokens.partner_center.token(PARTNER_CENTER, refused=refused)
+    assert await tokens.partner_center.token(PARTNER_CENTER) != first
+    assert cloud.entra.requests["refresh_token"] == 2
+    assert len(cloud.vault.versions[SECRET]) == 3
+
+
+async def test_a_refresh_token_that_another_instance_replaced_is_read_again(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(entra, "REREAD_AFTER", 0.5)
+    cloud.vault.store(SECRET, "redeemed by the other instance")
+    tokens = cloud.tokens("app-user")
+    request = asyncio.create_task(tokens.partner_center.token(PARTNER_CENTER))
+    while not cloud.entra.requests["refresh_token"]:
+        await asyncio.sleep(0.01)
+    cloud.vault.store(SECRET, cloud.entra.new_refresh_token())
+    assert await request
+    assert (cloud.entra.requests["refresh_token"], tokens.lapsed) == (2, None)
+
+
+@pytest.mark.parametrize(
+    ("auth", "change", "sentence"),
+    [
+        ("federated-app", {"subject": "somebody"}, "AADSTS700213: no federated credential of the app has the managed"),
+        ("federated-app", {"issuer": "https://elsewhere/"}, "AADSTS700211: no federated credential of the app has the"),
+        ("app-user", {"subject": "somebody"}, "AADSTS700213: no federated credential of the app has the managed"),
+        *(
+            (auth, {"refusal": number}, aadsts.advice(str(number)))
+            for auth in ("federated-app", "app-user")
+            for number in (65001, 700082, 50173, 50076, 5000225, 53003, 90002, 424242)
+        ),
+    ],
+)
+async def test_a_refusal_is_explained_in_a_sentence_without_names(
+    cloud: Cloud, caplog: pytest.LogCaptureFixture, auth: str, change: dict[str, Any], sentence: str
+) -> None:
+    for name, value in change.items():
+        setattr(cloud.entra, name, value)
+    message = await failure(cloud, auth)
+    assert sentence in message
+    assert USER not in f"{message} {caplog.text}"
+    assert '"event":"token.failed"' in caplog.text
+    assert ('"event":"consent.lapsed"' in caplog.text) is (auth == "app-user" and "refusal" in change)
+
+
+async def test_a_revoked_consent_is_reported_as_lapsed_until_a_new_one_works(cloud: Cloud) -> None:
+    tokens = cloud.tokens("app-user")
+    cloud.entra.revoke()
+    with pytest.raises(RetryableError):
+        await tokens.partner_center.token(PARTNER_CENTER)
+    assert tokens.lapsed == aadsts.advice("50173")
+    assert await tokens.check_consent() == tokens.lapsed
+    cloud.vault.store(SECRET, cloud.entra.new_refresh_token())
+    assert await tokens.partner_center.token(PARTNER_CENTER)
+    assert tokens.lapsed is None
+
+
+async def test_a_refresh_token_that_cannot_be_stored_is_logged_and_does_no_harm(
+    cloud: Cloud, caplog: pytest.LogCaptureFixture
+) -> None:
+    cloud.vault.read_only = True
+    tokens = cloud.tokens("app-user")
+    assert await tokens.partner_center.token(PARTNER_CENTER)
+    assert '"event":"consent.not-stored"' in caplog.text
+    assert "Key Vault Secrets Officer" in caplog.text
+    assert len(cloud.vault.versions[SECRET]) == 1
+
+
+async def test_an_entra_id_that_cannot_be_reached_is_named(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AZURE_AUTHORITY_HOST", "https://127.0.0.1:9")
+    assert "Entra ID cannot be reached: ClientConnectorError" in await failure(cloud, "federated-app")
+
+
+async def test_other_modes_have_no_consent_to_check(cloud: Cloud) -> None:
+    tokens = cloud.tokens("managed-identity")
+    assert await tokens.check_consent() is None
