@@ -70,6 +70,7 @@ async def _serve() -> None:
 
 def _settings(urls: dict[str, str], root: str) -> dict[str, str]:
     return {
+        "REFERRALS_AUTH": "managed-identity",
         "REFERRALS_URL": f"{urls['upstream']}/2000/0/{{referralId}}",
         "EVENTS_URL": f"{urls['queues']}/account/referral-events",
         "REJECTS_URL": f"{urls['queues']}/account/referral-rejects",

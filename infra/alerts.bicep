@@ -26,7 +26,7 @@ var queries = [
   }
   {
     name: 'credentials'
-    title: 'There is no token, or no consent any more'
+    title: 'There is no token, or the consent has lapsed or soon will'
     advice: 'python -m referral_fn doctor says which, and what to do.'
     severity: 1
     window: 'PT15M'

@@ -47,11 +47,11 @@ param pythonVersion string = '3.12'
 
 // The app's settings, with the app's own defaults. Empty: not set. README.md says what each means.
 
-param referralsUrl string = 'https://api.partner.microsoft.com/v1/referrals/{referralId}'
+param referralsUrl string = 'https://api.partner.microsoft.com/v1.0/engagements/referrals/{referralId}'
 param referralsScope string = 'https://api.partner.microsoft.com/.default'
 
 @allowed(['managed-identity', 'app-user', 'federated-app'])
-param referralsAuth string = 'managed-identity'
+param referralsAuth string
 param referralsAppTenantId string = ''
 param referralsAppClientId string = ''
 

@@ -256,7 +256,7 @@ class Stack:
     def environment(self, queues: Queues, **overrides: str) -> dict[str, str]:
         """The app settings, and what the machine's identity is reached by. An empty override unsets."""
         settings = {
-            "REFERRALS_URL": f"{self.partner_center_url}/v1/referrals/{{referralId}}",
+            "REFERRALS_URL": f"{self.partner_center_url}/v1.0/engagements/referrals/{{referralId}}",
             "REFERRALS_AUTH": "managed-identity",
             "AZURE_CLIENT_ID": CLIENT_ID,
             "EVENTS_URL": queues.events.url,

@@ -33,6 +33,13 @@ _NOT_FOUND = {404, 410}
 _DENIED = {401, 403}
 _REFUSED = {400, 405, 406, 409, 411, 412, 413, 415, 416, 422, 501}
 _WORD = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_MFA_CODE = "900421"
+_MFA_MESSAGE = b"mfa required"
+_MAX_INNER_ERRORS = 8
+MFA_ADVICE = (
+    "Partner Center requires multi-factor authentication, and the user who consented signed in without it: run"
+    " `python -m referral_fn consent`"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +66,29 @@ class _Answer:
         return self.response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
 
     @property
+    def error_codes(self) -> list[str]:
+        """The error's code, and those of its inner errors."""
+        return [] if self.status == HTTPStatus.OK else _error_codes(self.response.body)
+
+    @property
+    def requires_mfa(self) -> bool:
+        """Whether a 401 means that the user signed in without multi-factor authentication.
+
+        Either by code 900421, or, as it used to be, by `invalid_token` and the words "MFA required": the only case in
+        which a message means anything. Source: "Mandating multifactor authentication (MFA) for your partner tenant".
+        """
+        if self.status != HTTPStatus.UNAUTHORIZED:
+            return False
+        challenge = self.response.headers.get("WWW-Authenticate", "").lower()
+        message = self.response.body.lower() + challenge.encode(errors="replace")
+        return _MFA_CODE in self.error_codes or ("invalid_token" in challenge and _MFA_MESSAGE in message)
+
+    @property
     def upstream(self) -> Upstream:
         """What Partner Center's support asks for. Protocol words only: messages may repeat what was sent."""
         upstream = Upstream(status=self.status)
-        if self.status != HTTPStatus.OK and (code := _error_code(self.response.body)):
-            upstream["code"] = code
+        if codes := self.error_codes:
+            upstream["code"] = codes[0]
         if request_id := self.response.headers.get("request-id", ""):
             upstream["requestId"] = request_id
         upstream["clientRequestId"] = self.client_request_id
@@ -78,6 +103,8 @@ class PartnerCenter:
         self._session = session
         self._tokens = tokens
         self.gate = Gate()
+        self.mfa_required: str | None = None
+        """Set to what to do while Partner Center requires multi-factor authentication that the user did not do."""
 
     async def fetch(self, request: ReferralRequest) -> Fetched:
         """Fetch a referral, in up to three quick attempts within `REFERRALS_RETRY_BUDGET` seconds.
@@ -85,7 +112,7 @@ class PartnerCenter:
         Raises:
             PermanentError: `referral-not-found`, `upstream-refused`, `invalid-referral`, `event-too-large`.
             RetryableError: `upstream-throttled`, `upstream-unavailable`, `upstream-timeout`, `upstream-denied`,
-                `token-unavailable`.
+                `mfa-required`, `token-unavailable`.
         """
         return await retrying(
             lambda seconds: self._attempt(request, seconds), budget=self._settings.retry_budget, on_timeout=_timeout
@@ -97,11 +124,16 @@ class PartnerCenter:
 
     async def _fetch(self, request: ReferralRequest, seconds: float) -> Fetched:
         started = time.monotonic()
-        token = await self._tokens.token(self._settings.referrals_scope)
-        answer = await self._get(request, token, seconds)
+        scope = self._settings.referrals_scope
+        token = await self._tokens.token(scope, seconds=seconds)
+        answer = await self._get(request, token, seconds - (time.monotonic() - started))
         if answer.status == HTTPStatus.UNAUTHORIZED:
-            token = await self._tokens.token(self._settings.referrals_scope, refused=token)
-            answer = await self._get(request, token, seconds - (time.monotonic() - started))
+            refused, left = token, seconds - (time.monotonic() - started)
+            token = await self._tokens.token(scope, refused=refused, seconds=left)
+            if token != refused:
+                answer = await self._get(request, token, seconds - (time.monotonic() - started))
+        if answer.status not in _DENIED:
+            self.mfa_required = None
         if answer.status == HTTPStatus.OK:
             return Fetched(_read(answer, request.referral_id), answer.upstream)
         raise self._error(request, answer)
@@ -154,6 +186,10 @@ class PartnerCenter:
             return PermanentError("referral-not-found", detail, upstream=upstream)
         if status in _REFUSED:
             return PermanentError("upstream-refused", detail, upstream=upstream)
+        if answer.requires_mfa:
+            self.mfa_required = MFA_ADVICE
+            log.error("upstream.mfa-required", **request.log_fields(), **upstream)
+            return RetryableError("mfa-required", MFA_ADVICE, upstream=upstream, quick=False)
         if status in _DENIED:
             log.error("upstream.denied", **request.log_fields(), **upstream)
             return RetryableError("upstream-denied", detail, upstream=upstream, quick=False)
@@ -189,9 +225,20 @@ def _read(answer: _Answer, referral_id: str) -> Referral:
         ) from None
 
 
-def _error_code(body: bytes) -> str | None:
+def _error_codes(body: bytes) -> list[str]:
+    """The codes in an error body, outermost first: of the documented envelope, or of a flat one."""
     try:
-        code = loads(body)["error"]["code"]
-    except (InvalidJSONError, KeyError, TypeError, IndexError):
-        return None
-    return code if isinstance(code, str) and _WORD.fullmatch(code) else None
+        document = loads(body)
+    except InvalidJSONError:
+        return []
+    error = document.get("error", document) if isinstance(document, dict) else None
+    codes = []
+    for _ in range(_MAX_INNER_ERRORS):
+        if not isinstance(error, dict):
+            break
+        code = error.get("code")
+        code = str(code) if type(code) is int and abs(code) < 10**18 else code
+        if isinstance(code, str) and _WORD.fullmatch(code):
+            codes.append(code)
+        error = error.get("innerError", error.get("innererror"))
+    return codes

@@ -22,6 +22,10 @@ CONNECTION = "ReferralRequests"
 MAX_DEQUEUE_COUNT = "AzureFunctionsJobHost__extensions__queues__maxDequeueCount"
 """Overrides host.json, as documented in "Override host.json values"; and must be the same for host and app."""
 
+_AUTH_CHOICE = (
+    "is required: app-user for today's referrals API, which wants an app with a user; federated-app for the 2018 API"
+    " with an app alone; managed-identity for a gateway of your own; or developer for your `az login`"
+)
 _LONGEST_DELAY = 7 * 24 * 3600
 
 
@@ -105,9 +109,10 @@ class CredentialSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    referrals_auth: Literal["managed-identity", "federated-app", "app-user", "developer"] = Field(
-        "managed-identity", alias="REFERRALS_AUTH"
+    referrals_auth: Literal["app-user", "federated-app", "managed-identity", "developer"] = Field(
+        alias="REFERRALS_AUTH"
     )
+    """Whose tokens Partner Center sees. No default: what works depends on the API and the tenant."""
     client_id: str | None = Field(None, alias="AZURE_CLIENT_ID")
     app_tenant_id: Annotated[str, Field(pattern=_NAME)] | None = Field(None, alias="REFERRALS_APP_TENANT_ID")
     app_client_id: Annotated[str, Field(pattern=_NAME)] | None = Field(None, alias="REFERRALS_APP_CLIENT_ID")
@@ -121,7 +126,7 @@ class Settings(CredentialSettings):
     """All of the app's settings."""
 
     referrals_url: Annotated[str, AfterValidator(_referral_url)] = Field(
-        "https://api.partner.microsoft.com/v1/referrals/{referralId}", alias="REFERRALS_URL"
+        "https://api.partner.microsoft.com/v1.0/engagements/referrals/{referralId}", alias="REFERRALS_URL"
     )
     events_url: Annotated[str, AfterValidator(_queue_url)] = Field(alias="EVENTS_URL")
     rejects_url: Annotated[str, AfterValidator(_queue_url)] = Field(alias="REJECTS_URL")
@@ -199,7 +204,7 @@ def _read(model: type[M], environment: Mapping[str, str], *checks: Callable[[Map
     try:
         settings = model.model_validate(present)
     except ValidationError as error:
-        problems += [SettingProblem(str(e["loc"][0]), _rule(e["type"], e["msg"])) for e in error.errors()]
+        problems += [SettingProblem(str(e["loc"][0]), _rule(e["loc"][0], e["type"], e["msg"])) for e in error.errors()]
     if problems:
         raise SettingsError(tuple(sorted(set(problems), key=lambda problem: problem.name)))
     return settings
@@ -231,8 +236,10 @@ def _queue_problems(present: Mapping[str, str]) -> Problems:
     return problems
 
 
-def _rule(kind: str, message: str) -> str:
-    return "is required" if kind == "missing" else message.replace("Input should", "must")
+def _rule(name: object, kind: str, message: str) -> str:
+    if kind == "missing":
+        return _AUTH_CHOICE if name == "REFERRALS_AUTH" else "is required"
+    return message.replace("Input should", "must")
 
 
 def _trigger_problems(present: Mapping[str, str]) -> Problems:

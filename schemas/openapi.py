@@ -16,6 +16,7 @@ _SEED_ID = event_schemas.example(events.REFERRAL_TYPE)["subject"]
 _KEYED: list[dict[str, list[str]]] = [{"functionKey": []}, {"functionKeyInQuery": []}]
 _FORWARDING = (
     *("referral-not-found", "upstream-refused", "invalid-referral", "event-too-large", "upstream-denied"),
+    "mfa-required",
     *("upstream-throttled", "upstream-unavailable", "upstream-timeout"),
 )
 _NOTIFYING = ("invalid-request", "signature-invalid", "request-too-large", "certificate-unavailable")

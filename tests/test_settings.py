@@ -6,7 +6,11 @@ import pytest
 from referral_fn.queues.base import BUDGET
 from referral_fn.settings import Settings, SettingsError, read_settings
 
-QUEUES = {
+REQUIRED = {
+    "REFERRALS_AUTH": "app-user",
+    "REFERRALS_APP_TENANT_ID": "3f2d0e8c-9a3b-4a4e-8d51-6f0b7c1a2d3e",
+    "REFERRALS_APP_CLIENT_ID": "c1b9a7de-5f43-4a8e-9a55-0d4d2f1f7e66",
+    "REFERRALS_REFRESH_TOKEN_SECRET": "https://leads.vault.azure.net/secrets/referrals-refresh-token",
     "EVENTS_URL": "https://acme.queue.core.windows.net/referral-events",
     "REJECTS_URL": "https://acme.queue.core.windows.net/referral-rejects",
     "REQUESTS_URL": "https://acme.queue.core.windows.net/referral-requests",
@@ -21,12 +25,31 @@ def problems_of(environment: dict[str, str]) -> list[tuple[str, str]]:
     return [(problem.name, problem.rule) for problem in raised.value.problems]
 
 
-def test_three_queues_are_all_that_must_be_set() -> None:
-    settings = read_settings(QUEUES)
-    assert settings.source == "https://api.partner.microsoft.com/v1/referrals"
+def test_three_queues_and_the_credentials_are_all_that_must_be_set() -> None:
+    settings = read_settings(REQUIRED)
+    assert settings.source == "https://api.partner.microsoft.com/v1.0/engagements/referrals"
     assert settings.referrals_scope == "https://api.partner.microsoft.com/.default"
     assert settings.deferral_schedule == (10, 60, 300, 1800, 7200, 21600, 43200, 86400)
-    assert (settings.referrals_auth, settings.contacts, settings.client_id) == ("managed-identity", "full", None)
+    assert (settings.contacts, settings.client_id) == ("full", None)
+
+
+def test_the_seeds_2018_call_needs_two_settings() -> None:
+    seed = {
+        "REFERRALS_URL": "https://api.partner.microsoft.com/v1/referrals/{referralId}",
+        "REFERRALS_AUTH": "federated-app",
+    }
+    settings = read_settings({**REQUIRED, **seed})
+    assert (settings.source, settings.referrals_auth) == (
+        "https://api.partner.microsoft.com/v1/referrals",
+        "federated-app",
+    )
+
+
+def test_a_missing_mode_is_explained_in_one_sentence_with_the_choice() -> None:
+    ((name, rule),) = problems_of({**REQUIRED, "REFERRALS_AUTH": " "})
+    assert (name, rule.partition(":")[0]) == ("REFERRALS_AUTH", "is required")
+    assert all(mode in rule for mode in ("app-user", "federated-app", "managed-identity", "developer"))
+    assert "." not in rule
 
 
 def test_all_problems_are_reported_at_once_and_by_name() -> None:
@@ -74,14 +97,14 @@ def test_no_value_is_repeated_in_an_error() -> None:
     ],
 )
 def test_a_url_that_names_no_storage_queue_is_refused(url: str) -> None:
-    assert [name for name, _ in problems_of({**QUEUES, "EVENTS_URL": url})] == ["EVENTS_URL"]
+    assert [name for name, _ in problems_of({**REQUIRED, "EVENTS_URL": url})] == ["EVENTS_URL"]
 
 
 @pytest.mark.parametrize(
     "url", ["sb://acme.servicebus.windows.net/events", "sb://acme.servicebus.windows.net/crm/In_1.x"]
 )
 def test_a_url_may_name_a_queue_or_topic_of_service_bus(url: str) -> None:
-    assert read_settings({**QUEUES, "EVENTS_URL": url}).events_url == url
+    assert read_settings({**REQUIRED, "EVENTS_URL": url}).events_url == url
 
 
 @pytest.mark.parametrize(
@@ -96,17 +119,17 @@ def test_a_url_may_name_a_queue_or_topic_of_service_bus(url: str) -> None:
     ],
 )
 def test_a_url_that_names_nothing_of_service_bus_is_refused(url: str) -> None:
-    assert [name for name, _ in problems_of({**QUEUES, "EVENTS_URL": url})] == ["EVENTS_URL"]
+    assert [name for name, _ in problems_of({**REQUIRED, "EVENTS_URL": url})] == ["EVENTS_URL"]
 
 
 def test_what_service_bus_is_like_is_up_to_settings() -> None:
-    settings = read_settings(QUEUES)
+    settings = read_settings(REQUIRED)
     assert (settings.service_bus_max_message, settings.service_bus_max_delivery_count) == (256 * 1024, 10)
     wrong = {
         "SERVICE_BUS_MAX_MESSAGE": "48000",
         "SERVICE_BUS_MAX_DELIVERY_COUNT": "0",
     }
-    assert [name for name, _ in problems_of({**QUEUES, **wrong})] == sorted(wrong)
+    assert [name for name, _ in problems_of({**REQUIRED, **wrong})] == sorted(wrong)
 
 
 @pytest.mark.parametrize(
@@ -118,8 +141,8 @@ def test_the_count_of_deliveries_is_the_hosts_or_the_brokers(url: str) -> None:
         "AzureFunctionsJobHost__extensions__queues__maxDequeueCount": "3",
         "SERVICE_BUS_MAX_DELIVERY_COUNT": "7",
     }
-    assert read_settings({**QUEUES, "REQUESTS_URL": url}).max_deliveries == 10
-    assert read_settings({**QUEUES, "REQUESTS_URL": url, **override}).max_deliveries == (7 if on_bus else 3)
+    assert read_settings({**REQUIRED, "REQUESTS_URL": url}).max_deliveries == 10
+    assert read_settings({**REQUIRED, "REQUESTS_URL": url, **override}).max_deliveries == (7 if on_bus else 3)
 
 
 @pytest.mark.parametrize(
@@ -132,31 +155,31 @@ def test_the_count_of_deliveries_is_the_hosts_or_the_brokers(url: str) -> None:
     ],
 )
 def test_a_referrals_url_without_one_id_in_its_path_is_refused(url: str) -> None:
-    assert [name for name, _ in problems_of({**QUEUES, "REFERRALS_URL": url})] == ["REFERRALS_URL"]
+    assert [name for name, _ in problems_of({**REQUIRED, "REFERRALS_URL": url})] == ["REFERRALS_URL"]
 
 
 @pytest.mark.parametrize("hosts", [",", "https://a.example", "a.example/cert", "A.example", "a.example:x", "*.example"])
 def test_a_certificate_host_is_a_name_and_perhaps_a_port(hosts: str) -> None:
-    assert [name for name, _ in problems_of({**QUEUES, "WEBHOOK_CERTIFICATE_HOSTS": hosts})] == [
+    assert [name for name, _ in problems_of({**REQUIRED, "WEBHOOK_CERTIFICATE_HOSTS": hosts})] == [
         "WEBHOOK_CERTIFICATE_HOSTS"
     ]
-    settings = read_settings({**QUEUES, "WEBHOOK_CERTIFICATE_HOSTS": "a.example, b.example:8443"})
+    settings = read_settings({**REQUIRED, "WEBHOOK_CERTIFICATE_HOSTS": "a.example, b.example:8443"})
     assert settings.webhook_certificate_hosts == ("a.example", "b.example:8443")
 
 
 def test_extra_roots_must_be_there() -> None:
-    wrong = {**QUEUES, "WEBHOOK_EXTRA_ROOTS": "/nowhere/roots.pem", "WEBHOOK_MAX_AGE": "-1"}
+    wrong = {**REQUIRED, "WEBHOOK_EXTRA_ROOTS": "/nowhere/roots.pem", "WEBHOOK_MAX_AGE": "-1"}
     assert [name for name, _ in problems_of(wrong)] == ["WEBHOOK_EXTRA_ROOTS", "WEBHOOK_MAX_AGE"]
 
 
 def test_the_trigger_must_watch_the_queue_that_deferrals_go_to() -> None:
-    assert problems_of({**QUEUES, "REFERRAL_REQUESTS_QUEUE": "another"}) == [
+    assert problems_of({**REQUIRED, "REFERRAL_REQUESTS_QUEUE": "another"}) == [
         ("REFERRAL_REQUESTS_QUEUE", "must name the queue that REQUESTS_URL ends in")
     ]
 
 
 def test_under_a_host_what_the_trigger_needs_is_required() -> None:
-    under_host = {**QUEUES, "FUNCTIONS_WORKER_RUNTIME": "python"}
+    under_host = {**REQUIRED, "FUNCTIONS_WORKER_RUNTIME": "python"}
     assert [name for name, _ in problems_of(under_host)] == [
         "REFERRAL_REQUESTS_QUEUE",
         "ReferralRequests__queueServiceUri",
@@ -172,7 +195,7 @@ def test_under_a_host_what_the_trigger_needs_is_required() -> None:
 
 def test_the_function_time_out_leaves_room_for_every_retry_budget() -> None:
     hours, minutes, seconds = map(int, json.loads(HOST_JSON.read_text())["functionTimeout"].split(":"))
-    fetch, publish, hand_on = read_settings(QUEUES).retry_budget, BUDGET, BUDGET
+    fetch, publish, hand_on = read_settings(REQUIRED).retry_budget, BUDGET, BUDGET
     assert fetch + publish + hand_on < hours * 3600 + minutes * 60 + seconds
 
 
@@ -186,8 +209,8 @@ def test_no_rule_shows_doubled_braces_or_a_placeholder_of_pydantics() -> None:
 @pytest.mark.parametrize(
     ("changes", "name"),
     [
-        ({"EVENTS_URL": QUEUES["REQUESTS_URL"]}, "REQUESTS_URL"),
-        ({"REJECTS_URL": QUEUES["EVENTS_URL"].replace("acme", "ACME")}, "REJECTS_URL"),
+        ({"EVENTS_URL": REQUIRED["REQUESTS_URL"]}, "REQUESTS_URL"),
+        ({"REJECTS_URL": REQUIRED["EVENTS_URL"].replace("acme", "ACME")}, "REJECTS_URL"),
         (
             {"ReferralRequests__queueServiceUri": "https://other.queue.core.windows.net"},
             "ReferralRequests__queueServiceUri",
@@ -201,11 +224,11 @@ def test_no_rule_shows_doubled_braces_or_a_placeholder_of_pydantics() -> None:
     ],
 )
 def test_queues_that_would_make_a_loop_or_lose_requests_are_refused(changes: dict[str, str], name: str) -> None:
-    assert [problem for problem, _ in problems_of({**QUEUES, **changes})] == [name]
+    assert [problem for problem, _ in problems_of({**REQUIRED, **changes})] == [name]
 
 
 @pytest.mark.parametrize(
     "setting", [{CONNECTION_URI: "https://ACME.queue.core.windows.net/"}, {"ReferralRequests__accountName": "acme"}]
 )
 def test_the_trigger_may_name_the_account_of_the_requests_queue_in_either_way(setting: dict[str, str]) -> None:
-    assert read_settings({**QUEUES, **setting}).requests_url == QUEUES["REQUESTS_URL"]
+    assert read_settings({**REQUIRED, **setting}).requests_url == REQUIRED["REQUESTS_URL"]

@@ -24,6 +24,7 @@ PROBLEMS = {
     "invalid-referral": (502, "Partner Center's answer is not the referral"),
     "event-too-large": (502, "The event is too large for its queue"),
     "upstream-denied": (502, "Partner Center does not accept the app's credentials"),
+    "mfa-required": (502, "Partner Center requires multi-factor authentication"),
     "token-unavailable": (502, "No token can be had"),
     "upstream-throttled": (503, "Partner Center asks for a pause"),
     "upstream-unavailable": (503, "Partner Center is in trouble"),

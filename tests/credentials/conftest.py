@@ -28,6 +28,7 @@ class Cloud:
     identity: IdentityEndpoint
     entra: Entra
     vault: Vault
+    entra_url: str
     environment: dict[str, str]
     session: aiohttp.ClientSession
     opened: list[Tokens] = field(default_factory=list)
@@ -86,7 +87,7 @@ async def cloud(
             "REFERRALS_REFRESH_TOKEN_SECRET": f"{vault_url}/secrets/{SECRET}",
         }
         vault.store(SECRET, entra.new_refresh_token())
-        cloud = Cloud(issuer, identity, entra, vault, environment, session)
+        cloud = Cloud(issuer, identity, entra, vault, entra_url, environment, session)
         yield cloud
         for tokens in cloud.opened:
             await tokens.close()
