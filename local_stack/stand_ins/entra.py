@@ -49,6 +49,8 @@ class Entra:
         """The issuer of the app's federated credential."""
         self.lifetime = 3600.0
         """Seconds that an access token is valid for."""
+        self.stated_lifetime: int | None = None
+        """What `expires_in` states instead."""
         self.requests: Counter[str] = Counter()
         """Token requests by grant type."""
         self.refusal: int | None = None
@@ -201,7 +203,8 @@ class Entra:
     def _access(self, scope: str, claims: dict[str, Any]) -> dict[str, Any]:
         audience = scope.removesuffix("/.default")
         token = self._issuer.mint(audience, APP_CLIENT_ID, self.lifetime, **claims)
-        return {"token_type": "Bearer", "expires_in": int(self.lifetime), "access_token": token, "scope": scope}
+        stated = int(self.lifetime) if self.stated_lifetime is None else self.stated_lifetime
+        return {"token_type": "Bearer", "expires_in": stated, "access_token": token, "scope": scope}
 
     async def _device_code(self, request: web.Request) -> web.Response:
         code, user_code = secrets.token_urlsafe(16), secrets.token_hex(4).upper()

@@ -73,6 +73,8 @@ class PartnerCenter:
         """Hashes of tokens that are no longer accepted; with `ANY` among them, none is."""
         self.wants_user = False
         """Whether a token must be that of an app with a user, as today's API demands."""
+        self.wants_multi_factor = False
+        """Whether the user of such a token must have signed in with multi-factor authentication."""
         self.killing: Callable[[], None] = lambda: None
         """What a fault of the kind `kill` does: it ends the worker that asks."""
         self.asked: Callable[[Call], None] = lambda _: None
@@ -95,7 +97,7 @@ class PartnerCenter:
         self.faults.clear()
         self.refused_tokens.clear()
         self.calls.clear()
-        self.followed, self.wants_user = 0, False
+        self.followed, self.wants_user, self.wants_multi_factor = 0, False, False
 
     async def _referral(self, request: web.Request) -> web.StreamResponse:
         self._admit(request)
@@ -131,6 +133,9 @@ class PartnerCenter:
             raise _Refused(HTTPStatus.UNAUTHORIZED) from None
         if self.wants_user and "scp" not in claims:
             raise _Refused(HTTPStatus.FORBIDDEN)
+        if self.wants_multi_factor and "scp" in claims and "mfa" not in claims.get("amr", ()):
+            flat = {"code": 900421, "description": "Do not match on this.", "data": [], "source": "PartnerFD"}
+            raise _Refused(HTTPStatus.UNAUTHORIZED, body=flat)
         if {token_hash, ANY} & self.refused_tokens:
             raise _Refused(HTTPStatus.UNAUTHORIZED)
         if request.headers.get("Accept") != "application/json":
@@ -223,9 +228,11 @@ class PartnerCenter:
 
 
 class _Refused(Exception):  # noqa: N818 - an answer, not an error of ours
-    def __init__(self, status: int, retry_after: str | None = None) -> None:
+    def __init__(self, status: int, retry_after: str | None = None, body: Any = None) -> None:
         self.status = status
         self.retry_after = retry_after
+        self.body = body
+        """In place of the documented envelope."""
 
 
 @web.middleware
@@ -239,7 +246,7 @@ async def _enveloped(
         code = _CODES.get(refused.status, "generalException")
         inner = {"code": "inner", "innererror": {}}
         error = {"code": code, "message": "Do not match on this.", "target": "", "innerError": inner}
-        answer = web.json_response({"error": error}, status=refused.status)
+        answer = web.json_response(refused.body or {"error": error}, status=refused.status)
         if refused.retry_after is not None:
             answer.headers["Retry-After"] = refused.retry_after
     with contextlib.suppress(AssertionError):  # an answer cut short has sent its headers

@@ -7,6 +7,7 @@ import pytest
 
 from local_stack.stand_ins.entra import USER
 from referral_fn.credentials import aadsts, entra
+from referral_fn.credentials.token_source import TokenSource
 from referral_fn.errors import RetryableError
 from tests.credentials.conftest import PARTNER_CENTER, SECRET, Cloud
 
@@ -65,6 +66,24 @@ async def test_a_refresh_token_that_another_instance_replaced_is_read_again(
     cloud.vault.store(SECRET, cloud.entra.new_refresh_token())
     assert await request
     assert (cloud.entra.requests["refresh_token"], tokens.lapsed) == (2, None)
+
+
+async def test_two_instances_survive_fifty_rotations_of_one_secret(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(entra, "REREAD_AFTER", 0.5)
+    cloud.entra.stated_lifetime = 0  # due for renewal at once
+    cloud.entra.single_use = True  # stricter than the real one
+    instances = [cloud.tokens("app-user"), cloud.tokens("app-user")]
+
+    async def keep_asking(source: TokenSource) -> None:
+        while len(cloud.vault.versions[SECRET]) < 51:
+            await source.token(PARTNER_CENTER)
+
+    await asyncio.gather(*(keep_asking(instance.partner_center) for instance in instances))
+    for instance in instances:
+        assert await instance.partner_center.token(PARTNER_CENTER)
+        assert instance.lapsed is None
 
 
 @pytest.mark.parametrize(

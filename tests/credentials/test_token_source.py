@@ -264,7 +264,7 @@ async def test_a_hung_request_is_cancelled_so_that_later_callers_get_another(
             for kind in (KeyError, TypeError, ValueError, AttributeError, OverflowError, IndexError, OSError)
         ],
     ],
-    ids=repr,
+    ids=lambda answer: repr(answer)[:60],
 )
 async def test_what_is_not_a_token_is_a_retryable_error(answer: AccessToken | Exception) -> None:
     with pytest.raises(RetryableError) as raised:
