@@ -54,6 +54,8 @@ class LeasedMessage:
     """Proves the lease; invalid once it has ended."""
     body: bytes
     """The message, decoded if it was in base64."""
+    id: str
+    """The queue's ID of the message, the same at every delivery."""
     removed: bool = False
     """Whether it has been removed from the queue."""
 

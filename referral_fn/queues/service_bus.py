@@ -3,6 +3,7 @@
 Source: "Send Message", "Peek-Lock Message" and "Message headers and properties" in the Service Bus REST API reference.
 """
 
+import asyncio
 import hashlib
 import json
 import math
@@ -23,6 +24,7 @@ MAX_ID = 128
 """Characters of a MessageId, a SessionId, a CorrelationId."""
 
 _TAKE = 32
+_CONCURRENT_LOCKS = 8
 _DIGEST = 32
 
 
@@ -59,15 +61,29 @@ class ServiceBusQueue(Queue):
         await self._call("POST", f"{self._url}/messages", (HTTPStatus.CREATED,), message.body, **headers)
 
     async def take(self, seconds: int) -> list[LeasedMessage]:  # noqa: ARG002 - the queue sets the lock duration
-        """Lease up to 32 messages for the queue's lock duration. Does not work on a queue with sessions."""
+        """Lease up to 32 messages for the queue's lock duration. Does not work on a queue with sessions.
+
+        A call locks one message. Several calls run at the same time, because locks may last only seconds.
+        """
         leased: list[LeasedMessage] = []
-        for _ in range(_TAKE):
-            expected = HTTPStatus.CREATED, HTTPStatus.NO_CONTENT
-            response = await self._call("POST", f"{self._url}/messages/head?timeout=0", expected, b"")
-            if response.status == HTTPStatus.NO_CONTENT:
+        for _ in range(_TAKE // _CONCURRENT_LOCKS):
+            results = await asyncio.gather(*(self._lock() for _ in range(_CONCURRENT_LOCKS)), return_exceptions=True)
+            locked = [result for result in results if isinstance(result, LeasedMessage)]
+            leased += locked
+            if len(locked) < _CONCURRENT_LOCKS:
                 break
-            leased.append(LeasedMessage(urlsplit(response.headers["Location"]).path, response.body))
-        return leased
+        for result in results:
+            if isinstance(result, BaseException) and not leased:
+                raise result
+        return sorted(leased, key=lambda message: int(message.id))
+
+    async def _lock(self) -> LeasedMessage | None:
+        expected = HTTPStatus.CREATED, HTTPStatus.NO_CONTENT
+        response = await self._call("POST", f"{self._url}/messages/head?timeout=0", expected, b"")
+        if response.status == HTTPStatus.NO_CONTENT:
+            return None
+        number = json.loads(response.headers["BrokerProperties"])["SequenceNumber"]
+        return LeasedMessage(urlsplit(response.headers["Location"]).path, response.body, str(number))
 
     async def release(self, message: LeasedMessage) -> None:
         """End a lease, so that others see the message again."""

@@ -53,6 +53,7 @@ class StorageQueue(Queue):
                 f"{quote(message.findtext('MessageId', ''), safe='')}"
                 f"?popreceipt={quote(message.findtext('PopReceipt', ''), safe='')}",
                 _decoded(message.findtext("MessageText", "")),
+                message.findtext("MessageId", ""),
             )
             for message in ET.fromstring(response.body)  # noqa: S314 - from Azure
         ]
