@@ -18,7 +18,7 @@ import aiohttp
 
 from referral_fn.credentials.token_source import TokenSource
 from referral_fn.http_call import Response
-from referral_fn.queues.base import LeasedMessage, Message, MessageTooLargeError, Queue
+from referral_fn.queues.base import LEASE_ENDED, LeasedMessage, Message, MessageTooLargeError, Queue
 
 MAX_ID = 128
 """Characters of a MessageId, a SessionId, a CorrelationId."""
@@ -107,12 +107,13 @@ class ServiceBusQueue(Queue):
     def _headers(self) -> dict[str, str]:
         return {}
 
-    def _explain(self, method: str, path: str, response: Response) -> tuple[str, bool]:  # noqa: ARG002 - see the base
+    def _explain(self, method: str, path: str, response: Response) -> tuple[str, bool]:
         role = "Sender" if path == "/messages" else "Receiver"
         is_full = response.status == HTTPStatus.FORBIDDEN and b"quota" in response.body.lower()
+        is_lease = method in ("PUT", "DELETE")
         denied = f"refuses the app: its identity needs the role Azure Service Bus Data {role}"
         lasting: dict[int, str] = {
-            HTTPStatus.NOT_FOUND: "does not exist",
+            HTTPStatus.NOT_FOUND: LEASE_ENDED if is_lease else "does not exist",
             HTTPStatus.GONE: "does not exist",
             HTTPStatus.UNAUTHORIZED: denied,
             HTTPStatus.FORBIDDEN: "is full" if is_full else denied,
