@@ -80,7 +80,7 @@ async def cli(
     """The command line over the stand-ins, with queues on Service Bus and a user who has consented."""
     entra, vault, webhooks = stand_ins.entra, stand_ins.vault, stand_ins.webhooks
     vault.store(REFRESH_TOKEN_SECRET, entra.new_refresh_token())
-    webhooks.registration, webhooks.pause, webhooks.refusal = None, 0.02, None
+    webhooks.registration, webhooks.pause = None, 0.02
     webhooks.forget_tests()
     subject = entra.subject
     queues = await stand_ins.fresh_queues(inbound=SERVICE_BUS, outbound=SERVICE_BUS)
@@ -88,7 +88,7 @@ async def cli(
     entra.subject, entra.home_tenant = subject, TENANT
     vault.versions.clear()
     vault.failure, vault.read_only = None, False
-    webhooks.registration = None
+    webhooks.registration, webhooks.refusal = None, None
 
 
 @pytest.fixture

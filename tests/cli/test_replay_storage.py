@@ -64,4 +64,3 @@ async def test_a_queue_that_does_not_exist_is_named_with_the_roles_needed(storag
     failed, roles = result.err.splitlines()
     assert failed.endswith("-not-there does not exist (404 QueueNotFound)")
     assert "Storage Queue Data Contributor on the rejects queue" in roles
-
