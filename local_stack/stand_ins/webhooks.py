@@ -50,6 +50,8 @@ class Webhooks:
         self.certificate_requests = 0
         self.pause = 0.2
         """Seconds between two attempts at delivery. Partner Center's are further apart."""
+        self.refusal: type[web.HTTPError] | None = None
+        """What every call about the registration is answered with, such as `web.HTTPForbidden`."""
         self._tests: dict[str, dict[str, Any]] = {}
         self._test_times: list[float] = []
         self._sending: set[asyncio.Task[None]] = set()
@@ -133,6 +135,8 @@ class Webhooks:
             raise web.HTTPBadRequest from None
         except jwt.InvalidTokenError:
             raise web.HTTPUnauthorized from None
+        if self.refusal:
+            raise self.refusal
 
     async def _events(self, request: web.Request) -> web.Response:
         self._authorize(request)

@@ -1,82 +1,45 @@
-"""Whether what the app needs is there: each step in turn, and what to mend where one fails."""
+"""`doctor`: tries every step that the app needs, and explains what fails."""
 
-from collections.abc import AsyncIterator, Awaitable, Mapping
-from dataclasses import dataclass
-from typing import Any
+import argparse
+import dataclasses
+import json
+import os
 
-import aiohttp
+from referral_fn.cli import output
+from referral_fn.cli.diagnosis import Check, Status, examine
+from referral_fn.referrals.request import read_referral_id
 
-from referral_fn.credentials.entra import EXCHANGE_SCOPE, Tokens
-from referral_fn.credentials.vault import Secret
-from referral_fn.errors import PermanentError, RetryableError
-from referral_fn.partner_center import PartnerCenter
-from referral_fn.queues.opening import open_queue
-from referral_fn.referrals.request import ReferralRequest
-from referral_fn.settings import Settings, SettingsError, read_settings
+HELP = "try every step that the app needs, and explain what fails"
+ROLES = "those of the app itself, whose settings are in the environment"
 
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One step: what was tried, whether it works, and if not why."""
-
-    step: str
-    works: bool
-    detail: str = ""
+_WORDS: dict[Status, str] = {"works": "works", "fails": "FAILS", "skipped": "skipped", "warning": "warning"}
 
 
-async def examine(environment: Mapping[str, str], referral_id: str | None) -> AsyncIterator[Finding]:
-    """Try each step, for the settings as they are. Nothing is changed, but that a consent's token may be renewed.
-
-    Args:
-        environment: the app settings.
-        referral_id: a referral to fetch; without one that step is left out.
-
-    Yields:
-        A finding for each step. Without right settings there are no further steps.
-    """
-    try:
-        settings = read_settings(environment)
-    except SettingsError as error:
-        for problem in error.problems:
-            yield Finding("settings", works=False, detail=f"{problem.name} {problem.rule}")
-        return
-    yield Finding("settings", works=True)
-    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
-        tokens = Tokens(settings, session)
-        try:
-            for step, attempt in _steps(settings, session, tokens, referral_id):
-                yield await _try(step, attempt)
-        finally:
-            await tokens.close()
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("--referral", metavar="ID", help="fetch this referral, too")
+    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
-def _steps(
-    settings: Settings, session: aiohttp.ClientSession, tokens: Tokens, referral_id: str | None
-) -> list[tuple[str, Awaitable[Any]]]:
-    mode = settings.referrals_auth
-    queues = {
-        name: open_queue(url, session, tokens.identity, settings.service_bus_max_message)
-        for name, url in (
-            ("events", settings.events_url),
-            ("rejects", settings.rejects_url),
-            ("requests", settings.requests_url),
-        )
-    }
-    steps: list[tuple[str, Awaitable[Any]]] = [("identity", tokens.identity.token(queues["events"].scope))]
-    if mode in ("federated-app", "app-user"):
-        steps.append(("assertion", tokens.identity.token(EXCHANGE_SCOPE)))
-    if mode == "app-user":
-        steps.append(("key vault", Secret(settings.refresh_token_secret or "", session, tokens.identity).read()))
-    steps.append(("token", tokens.partner_center.token(settings.referrals_scope)))
-    if referral_id:
-        client = PartnerCenter(settings, session, tokens.partner_center)
-        steps.append(("referral", client.fetch(ReferralRequest(referral_id))))
-    return [*steps, *((f"{name} queue", queue.probe()) for name, queue in queues.items())]
+async def run(options: argparse.Namespace) -> int:
+    """Try every step. Nothing is changed, except that a consent's refresh token may be renewed."""
+    referral_id = read_referral_id(options.referral, "--referral") if options.referral else None
+    checks: list[Check] = []
+    async for check in examine(os.environ, referral_id):
+        checks.append(check)
+        if not options.json:
+            output.line(f"{_WORDS[check.status]:<7}  {check.step}  {check.detail}".rstrip())
+    if options.json:
+        output.line(json.dumps([{**dataclasses.asdict(check), "works": check.status == "works"} for check in checks]))
+    else:
+        output.line(_summary(checks))
+    return 1 if any(check.status == "fails" for check in checks) else 0
 
 
-async def _try(step: str, attempt: Awaitable[Any]) -> Finding:
-    try:
-        await attempt
-    except (RetryableError, PermanentError) as error:
-        return Finding(step, works=False, detail=str(error))
-    return Finding(step, works=True)
+def _summary(checks: list[Check]) -> str:
+    by_status = {status: [check.step for check in checks if check.status == status] for status in _WORDS}
+    if not by_status["fails"]:
+        return f"All {len(by_status['works'])} steps work."
+    failed = list(dict.fromkeys(by_status["fails"]))
+    skipped = f" Skipped, because they depend on it: {', '.join(by_status['skipped'])}." if by_status["skipped"] else ""
+    return f"{len(by_status['works'])} steps work. To be fixed: {', '.join(failed)}.{skipped}"

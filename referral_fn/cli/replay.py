@@ -1,168 +1,160 @@
-"""What lies on the rejects queue: looked at, and put back on the requests queue."""
+"""`replay`: the rejects, listed or put back on the requests queue."""
 
-import asyncio
-import contextlib
-from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterable
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+import argparse
+import os
+from datetime import UTC, datetime
 
-from referral_fn import strict_json
+from referral_fn.cli import output
+from referral_fn.cli.reject_printer import RejectPrinter
+from referral_fn.cli.reject_reader import LeasedReject, RejectReader, for_each
+from referral_fn.cli.session import open_session, with_auth
 from referral_fn.errors import RetryableError
-from referral_fn.queues.base import LeasedMessage, Message, Queue
-from referral_fn.referrals.events import REJECT_TYPE
-from referral_fn.referrals.request import InvalidRequestError, parse_envelope
+from referral_fn.queues.base import MessageTooLargeError, Queue
+from referral_fn.queues.opening import open_queue
+from referral_fn.referrals.rejects import NotRestorableError, Selection
+from referral_fn.settings import read_settings
 from referral_fn.timestamps import read_utc
 
-HOLD = 600
-"""Seconds for which rejects are hidden from other readers while they are looked at; then they are there again."""
+HELP = "list the rejects, or put them back on the requests queue"
+ROLES = (
+    "Storage Queue Data Contributor on the rejects queue and Storage Queue Data Message Sender on the requests queue; "
+    "on Service Bus, Azure Service Bus Data Receiver and Azure Service Bus Data Sender"
+)
 
-_AT_ONCE = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Reject:
-    """One reject; of several messages where what it keeps was too long for one."""
-
-    id: str
-    reason: str
-    detail: str
-    at: datetime
-    referral_id: str | None
-    documents: tuple[dict[str, Any], ...]
-    """The CloudEvents, whole, the parts in their order."""
-    held: tuple[LeasedMessage, ...]
-
-    def request(self) -> Message | None:
-        """The message that asks for it anew, its attempts forgotten; none where parts are missing."""
-        first = self.documents[0]
-        if self.referral_id:
-            body = parse_envelope({**first["data"], **first, "attempt": 0}).envelope(attempt=0)
-            return Message(body, session=self.referral_id, correlation=self.referral_id)
-        messages = [document["data"].get("message", {}) for document in self.documents]
-        if len(messages) != messages[0].get("parts", 1) or not all("text" in message for message in messages):
-            return None
-        text = "".join(message["text"] for message in messages)
-        return Message(text.encode(), session=self.id, content_type="text/plain")
+_MAX_FAILURES_IN_A_ROW = 32
+"""So many requests in a row that the queue does not accept end the run."""
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """Which rejects are meant; all of them, where nothing is said."""
-
-    ids: frozenset[str] = frozenset()
-    """IDs of rejects, or of referrals in lower case."""
-    reasons: frozenset[str] = frozenset()
-    since: datetime | None = None
-    until: datetime | None = None
-
-    def __contains__(self, reject: Reject) -> bool:
-        return (
-            (not self.ids or bool(self.ids & {reject.id, reject.referral_id}))
-            and (not self.reasons or reject.reason in self.reasons)
-            and (self.since is None or reject.at >= self.since)
-            and (self.until is None or reject.at < self.until)
-        )
-
-
-@contextlib.asynccontextmanager
-async def holding(queue: Queue, told: Callable[[int], None] = lambda _: None) -> AsyncIterator[list[LeasedMessage]]:
-    """Take all messages there are for `HOLD` seconds, and let those go in the end that have not been removed.
-
-    Args:
-        queue: the rejects queue.
-        told: called with how many have been taken so far.
-
-    Raises:
-        RetryableError: the queue cannot be read.
-    """
-    held: list[LeasedMessage] = []
-    try:
-        while taken := await queue.take(HOLD):
-            held += taken
-            told(len(held))
-        yield held
-    finally:
-        await _each(lambda message: _let_go(queue, message), held)
-
-
-async def _let_go(queue: Queue, message: LeasedMessage) -> None:
-    if not message.removed:
-        with contextlib.suppress(RetryableError):  # it is let go by itself, later
-            await queue.release(message)
-
-
-def read_rejects(messages: Iterable[LeasedMessage]) -> tuple[list[Reject], int]:
-    """The rejects among messages, oldest first, and how many other messages there are."""
-    parts: dict[str, list[tuple[int, dict[str, Any], LeasedMessage]]] = defaultdict(list)
-    others = 0
-    for message in messages:
-        try:
-            document = strict_json.loads(message.body)
-            if document["type"] != REJECT_TYPE:
-                raise ValueError
-            number = document["data"].get("message", {}).get("part", 1)
-            reject_id = document["id"].rpartition("/")[0] if number > 1 else document["id"]
-            read_utc(document["time"]), document["data"]["reason"], document["data"]["detail"]
-            parts[reject_id].append((number, document, message))
-        except (ValueError, KeyError, TypeError, AttributeError):
-            others += 1
-    rejects = [_reject(reject_id, found) for reject_id, found in parts.items()]
-    return sorted(rejects, key=lambda reject: reject.at), others
-
-
-def _reject(reject_id: str, found: list[tuple[int, dict[str, Any], LeasedMessage]]) -> Reject:
-    parts = {number: document for number, document, _ in found}  # a part delivered twice is one part
-    documents = tuple(parts[number] for number in sorted(parts))
-    data = documents[0]["data"]
-    return Reject(
-        reject_id,
-        data["reason"],
-        data["detail"],
-        read_utc(documents[0]["time"]),
-        data.get("referralId"),
-        documents,
-        tuple(message for _, _, message in found),
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("ids", nargs="*", metavar="ID", help="of a reject, or of a referral; default: all")
+    parser.add_argument("--reason", action="append", default=[], help="only this reason; may be repeated")
+    parser.add_argument("--since", type=_moment, help="only rejects of this time or later (ISO 8601, UTC)")
+    parser.add_argument("--until", type=_moment, help="only rejects before this time")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print the CloudEvents as a JSON array")
+    form.add_argument("--whole", action="store_true", help="print the CloudEvents indented")
+    action = parser.add_mutually_exclusive_group()
+    action.add_argument("--requeue", action="store_true", help="put the requests back; a dry run without --yes")
+    action.add_argument(
+        "--remove-leftovers",
+        action="store_true",
+        help="remove the parts of rejects whose other parts are gone; a dry run without --yes. Only while nobody else "
+        "reads the queue: parts that another reader has leased look as if they were gone",
     )
+    parser.add_argument("--yes", action="store_true", help="put back, or remove")
+    parser.add_argument("--auth", help="whose credentials: a mode of REFERRALS_AUTH, which is the default")
 
 
-async def put_back(
-    chosen: list[Reject], rejects: Queue, requests: Queue, told: Callable[[], None] = lambda: None
-) -> list[tuple[Reject, str]]:
-    """Put the requests of rejects back on the requests queue, and remove each reject once its request is there.
+def _moment(text: str) -> datetime:
+    try:
+        return read_utc(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
-    Returns:
-        Those that failed, and why. They are still on the rejects queue.
-    """
-    failed: list[tuple[Reject, str]] = []
 
-    async def one(reject: Reject) -> None:
+async def run(options: argparse.Namespace) -> int:
+    """List the selected rejects, or put them back."""
+    settings = read_settings(with_auth(os.environ, options.auth))
+    async with open_session(settings) as session:
+        rejects, requests = (
+            open_queue(url, session.http, session.tokens.identity, settings.service_bus_max_message)
+            for url in (settings.rejects_url, settings.requests_url)
+        )
+        return await Replay(rejects, requests, options).run()
+
+
+class Replay:
+    """One run of the command over two queues."""
+
+    def __init__(self, rejects: Queue, requests: Queue, options: argparse.Namespace) -> None:
+        self._rejects = rejects
+        self._requests = requests
+        self._options = options
+        self._selection = Selection(
+            frozenset(text.lower() for text in options.ids), frozenset(options.reason), options.since, options.until
+        )
+        self._selected = 0
+        self._stored = 0
+        self._failed = 0
+        self._failures_in_a_row = 0
+
+    async def run(self) -> int:
+        """Walk over the rejects. Returns the exit status."""
+        printer = RejectPrinter(as_json=self._options.json, whole=self._options.whole)
+        async with RejectReader(self._rejects, started=datetime.now(UTC)) as reader:
+            with output.Counter("Rejects read") as advance:
+                async for page in reader.pages():
+                    advance(len(page))
+                    selected = [one for one in page if self._selection.includes(one.reject)]
+                    self._selected += len(selected)
+                    printer.show(one.reject for one in selected)
+                    if self._options.requeue and self._options.yes:
+                        await for_each(self._requeue_one, selected)
+                    if self._failures_in_a_row >= _MAX_FAILURES_IN_A_ROW:
+                        output.note(
+                            "Stopped, because the requests queue accepts nothing. The other rejects are untouched."
+                        )
+                        break
+                else:
+                    await self._treat_leftovers(reader)
+            printer.close()
+            self._summarize(reader)
+        return 1 if self._failed or reader.is_incomplete else 0
+
+    async def _requeue_one(self, leased: LeasedReject) -> None:
+        """Put one request back, and remove its reject once it is stored."""
         try:
-            request = reject.request()
-            if request is None:
-                failed.append((reject, "a part of the message it keeps is missing"))
-                return
-            await requests.put(request)
-            for message in reject.held:
-                await rejects.remove(message)
-        except (RetryableError, InvalidRequestError) as error:
-            failed.append((reject, str(error)))
-        finally:
-            told()
+            await self._requests.put(leased.reject.restore())
+        except (NotRestorableError, MessageTooLargeError) as error:
+            self._fail(leased, str(error))
+            return
+        except RetryableError as error:
+            self._failures_in_a_row += 1
+            self._fail(leased, str(error))
+            return
+        self._failures_in_a_row = 0
+        self._stored += 1
+        await self._remove(leased, "its request is on the requests queue, but it could not be removed: ")
 
-    await _each(one, chosen)
-    return failed
+    async def _remove(self, leased: LeasedReject, context: str = "") -> bool:
+        try:
+            for message in leased.messages:
+                await self._rejects.remove(message)
+        except RetryableError as error:
+            self._fail(leased, f"{context}{error}")
+            return False
+        return True
 
+    def _fail(self, leased: LeasedReject, why: str) -> None:
+        self._failed += 1
+        output.failure(f"{leased.reject.id}: {why}")
 
-async def _each(act: Callable[[Any], Any], items: Iterable[Any]) -> None:
-    """Do something to each, a few at a time."""
-    slots = asyncio.Semaphore(_AT_ONCE)
+    async def _treat_leftovers(self, reader: RejectReader) -> None:
+        count = removed = 0
+        for leftover in reader.leftovers():
+            count += 1
+            reject, numbers = leftover.reject, [part.number for part in leftover.reject.parts]
+            output.note(f"Incomplete: {reject.id} has only the parts {numbers} of {reject.parts[0].total}.")
+            if self._options.remove_leftovers and self._options.yes:
+                removed += await self._remove(leftover)
+        if self._options.remove_leftovers:
+            output.note(
+                f"{removed} incomplete rejects removed."
+                if self._options.yes
+                else f"{count} incomplete rejects would be removed: add --yes."
+            )
 
-    async def one(item: Any) -> None:
-        async with slots:
-            await act(item)
-
-    async with asyncio.TaskGroup() as group:
-        for item in items:
-            group.create_task(one(item))
+    def _summarize(self, reader: RejectReader) -> None:
+        if self._options.requeue and not self._options.json:
+            stored = f"{self._stored} put back."
+            output.line(stored if self._options.yes else f"{self._selected} would be put back: add --yes.")
+        if reader.foreign:
+            output.note(f"{reader.foreign} messages on the queue are not rejects and were left alone.")
+        if reader.newer:
+            output.note(f"{reader.newer} messages arrived after this run began and were left alone.")
+        if reader.is_incomplete:
+            output.failure(
+                "the queue's locks ended before all rejects were read, so that some are missing here. "
+                "Set a longer lock duration on the queue, up to five minutes, or put rejects back as they come."
+            )

@@ -21,6 +21,9 @@ BUDGET = 20
 _MAX_RESPONSE = 16 * 1024 * 1024
 """Bytes. Storage answers 32 messages of 64 KiB at once."""
 
+LEASE_ENDED = "ended the lease on the message, which others may have read since"
+"""Completes a sentence that begins with the queue."""
+
 
 class MessageTooLargeError(ValueError):
     """The message is longer than its queue accepts."""
@@ -54,6 +57,8 @@ class LeasedMessage:
     """Proves the lease; invalid once it has ended."""
     body: bytes
     """The message, decoded if it was in base64."""
+    id: str
+    """The queue's ID of the message, the same at every delivery."""
     removed: bool = False
     """Whether it has been removed from the queue."""
 

@@ -3,6 +3,7 @@
 Source: "Send Message", "Peek-Lock Message" and "Message headers and properties" in the Service Bus REST API reference.
 """
 
+import asyncio
 import hashlib
 import json
 import math
@@ -17,12 +18,13 @@ import aiohttp
 
 from referral_fn.credentials.token_source import TokenSource
 from referral_fn.http_call import Response
-from referral_fn.queues.base import LeasedMessage, Message, MessageTooLargeError, Queue
+from referral_fn.queues.base import LEASE_ENDED, LeasedMessage, Message, MessageTooLargeError, Queue
 
 MAX_ID = 128
 """Characters of a MessageId, a SessionId, a CorrelationId."""
 
 _TAKE = 32
+_CONCURRENT_LOCKS = 8
 _DIGEST = 32
 
 
@@ -59,15 +61,29 @@ class ServiceBusQueue(Queue):
         await self._call("POST", f"{self._url}/messages", (HTTPStatus.CREATED,), message.body, **headers)
 
     async def take(self, seconds: int) -> list[LeasedMessage]:  # noqa: ARG002 - the queue sets the lock duration
-        """Lease up to 32 messages for the queue's lock duration. Does not work on a queue with sessions."""
+        """Lease up to 32 messages for the queue's lock duration. Does not work on a queue with sessions.
+
+        A call locks one message. Several calls run at the same time, because locks may last only seconds.
+        """
         leased: list[LeasedMessage] = []
-        for _ in range(_TAKE):
-            expected = HTTPStatus.CREATED, HTTPStatus.NO_CONTENT
-            response = await self._call("POST", f"{self._url}/messages/head?timeout=0", expected, b"")
-            if response.status == HTTPStatus.NO_CONTENT:
+        for _ in range(_TAKE // _CONCURRENT_LOCKS):
+            results = await asyncio.gather(*(self._lock() for _ in range(_CONCURRENT_LOCKS)), return_exceptions=True)
+            locked = [result for result in results if isinstance(result, LeasedMessage)]
+            leased += locked
+            if len(locked) < _CONCURRENT_LOCKS:
                 break
-            leased.append(LeasedMessage(urlsplit(response.headers["Location"]).path, response.body))
-        return leased
+        for result in results:
+            if isinstance(result, BaseException) and not leased:
+                raise result
+        return sorted(leased, key=lambda message: int(message.id))
+
+    async def _lock(self) -> LeasedMessage | None:
+        expected = HTTPStatus.CREATED, HTTPStatus.NO_CONTENT
+        response = await self._call("POST", f"{self._url}/messages/head?timeout=0", expected, b"")
+        if response.status == HTTPStatus.NO_CONTENT:
+            return None
+        number = json.loads(response.headers["BrokerProperties"])["SequenceNumber"]
+        return LeasedMessage(urlsplit(response.headers["Location"]).path, response.body, str(number))
 
     async def release(self, message: LeasedMessage) -> None:
         """End a lease, so that others see the message again."""
@@ -91,12 +107,13 @@ class ServiceBusQueue(Queue):
     def _headers(self) -> dict[str, str]:
         return {}
 
-    def _explain(self, method: str, path: str, response: Response) -> tuple[str, bool]:  # noqa: ARG002 - see the base
+    def _explain(self, method: str, path: str, response: Response) -> tuple[str, bool]:
         role = "Sender" if path == "/messages" else "Receiver"
         is_full = response.status == HTTPStatus.FORBIDDEN and b"quota" in response.body.lower()
+        is_lease = method in ("PUT", "DELETE")
         denied = f"refuses the app: its identity needs the role Azure Service Bus Data {role}"
         lasting: dict[int, str] = {
-            HTTPStatus.NOT_FOUND: "does not exist",
+            HTTPStatus.NOT_FOUND: LEASE_ENDED if is_lease else "does not exist",
             HTTPStatus.GONE: "does not exist",
             HTTPStatus.UNAUTHORIZED: denied,
             HTTPStatus.FORBIDDEN: "is full" if is_full else denied,

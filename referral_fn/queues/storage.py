@@ -10,7 +10,7 @@ from urllib.parse import quote
 from xml.sax.saxutils import escape
 
 from referral_fn.http_call import Response
-from referral_fn.queues.base import LeasedMessage, Message, MessageTooLargeError, Queue
+from referral_fn.queues.base import LEASE_ENDED, LeasedMessage, Message, MessageTooLargeError, Queue
 from referral_fn.retry import LONGEST_WAIT
 
 API_VERSION = "2024-11-04"
@@ -19,6 +19,7 @@ MAX_MESSAGE = 48 * 1024
 """Bytes of a body. A message has 64 KiB (Put Message), and base64 turns three bytes into four."""
 
 _MAX_VERBATIM = 64 * 1024
+_LEASE_ENDED = {"MessageNotFound", "PopReceiptMismatch"}
 _CARRIAGE_RETURN = {"\r": "&#13;"}
 """An XML parser would read a plain carriage return as a line feed."""
 
@@ -53,6 +54,7 @@ class StorageQueue(Queue):
                 f"{quote(message.findtext('MessageId', ''), safe='')}"
                 f"?popreceipt={quote(message.findtext('PopReceipt', ''), safe='')}",
                 _decoded(message.findtext("MessageText", "")),
+                message.findtext("MessageId", ""),
             )
             for message in ET.fromstring(response.body)  # noqa: S314 - from Azure
         ]
@@ -94,6 +96,8 @@ class StorageQueue(Queue):
         }
         meaning = lasting.get(response.status, "did not accept the call")
         code = response.headers.get("x-ms-error-code", "no code")
+        if code in _LEASE_ENDED:
+            return f"{LEASE_ENDED} ({response.status} {code})", True
         return f"{meaning} ({response.status} {code})", response.status in lasting
 
 

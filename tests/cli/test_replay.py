@@ -1,169 +1,216 @@
-"""`python -m referral_fn replay` and `forward`, as an operator uses them."""
+"""`replay`, as an operator uses it."""
 
+import asyncio
 import json
+import os
+import re
 import uuid
 from typing import Any
 
 import pytest
 
-from local_stack.stand_ins.partner_center import Fault
-from referral_fn.cli.replay import read_rejects
-from referral_fn.queues.base import LeasedMessage
-from tests.conftest import App, StartApp, eventually_empty, eventually_holds, until
-from tests.documents import seed
+from local_stack.stand_ins.service_bus import Queue
+from referral_fn.cli.reject_printer import RejectPrinter
+from referral_fn.referrals.rejects import Reject, read_part
+from tests.cli.conftest import Cli
+from tests.cli.rejects import encoded, parts, reject
 
-BOTH_KINDS = True
-
-
-async def command(app: App, *arguments: str) -> tuple[int, str]:
-    status, said = await app.stack.run_command(app.environment, *arguments)
-    assert "Traceback" not in said, said
-    return status, said
+MISSING = {"reason": "referral-not-found", "detail": "Partner Center answered 404"}
 
 
-async def listed(app: App, *arguments: str) -> list[Any]:
-    status, said = await command(app, "replay", "--json", *arguments)
-    assert status == 0, said
-    found: list[Any] = json.loads(said)
-    return found
+async def fill(cli: Cli, *documents: Any) -> None:
+    for document in documents:
+        await cli.rejects.send(document if isinstance(document, str) else json.dumps(document))
 
 
-async def reject(app: App, fault: Fault | None) -> str:
-    """Have a referral rejected: for the fault, or as one that is not found."""
-    referral_id = str(uuid.uuid4())
-    if fault:
-        app.stack.partner_center.referrals[referral_id] = seed(id=referral_id)
-        app.stack.partner_center.faults[referral_id] = fault
-    before = await app.queues.rejects.count()
-    await app.queues.requests.send(json.dumps({"referralId": referral_id, "firstSeen": "2026-01-02T03:04:05Z"}))
-    await until(app.queues.rejects.count, before + 1)
-    return referral_id
+async def listed(cli: Cli, *arguments: str) -> list[str]:
+    result = await cli("replay", "--json", *arguments)
+    assert (result.status, result.err) == (0, "")
+    return [document["id"] for document in json.loads(result.out)]
 
 
-REFUSED = Fault("status", status=400)
+def missing_requests_queue(cli: Cli) -> dict[str, str]:
+    return {"REQUESTS_URL": cli.requests.url + "-not-there", "REFERRAL_REQUESTS_QUEUE": ""}
 
 
-async def test_rejects_are_listed_chosen_and_shown_whole(app: App) -> None:
-    missing, refused = await reject(app, None), await reject(app, REFUSED)
-    status, table = await command(app, "replay")
-    assert status == 0
-    assert all(text in table for text in (missing, refused, "referral-not-found", "upstream-refused", "answered 400"))
-    assert {one["subject"] for one in await listed(app)} == {missing, refused}
-    assert [one["subject"] for one in await listed(app, "--reason", "upstream-refused")] == [refused]
-    assert [one["subject"] for one in await listed(app, missing.upper())] == [missing]
-    (first, second) = await listed(app)
-    assert [one["id"] for one in await listed(app, second["id"])] == [second["id"]]
-    assert await listed(app, "--since", "2000-01-01", "--until", "2001-01-01") == []
-    assert [one["id"] for one in await listed(app, "--since", second["time"])] == [second["id"]]
-    assert [one["id"] for one in await listed(app, "--until", second["time"])] == [first["id"]]
-    status, whole = await command(app, "replay", "--whole", refused)
-    assert json.loads(whole)[0]["data"]["upstream"]["status"] == 400
-    status, said = await command(app, "replay", "--reason", "nothing")
-    assert (status, said.strip()) == (0, "There are no such rejects.")
-    assert await app.queues.rejects.count() == 2
+def asked_for(message: str) -> str:
+    return str(json.loads(message)["referralId"])
 
 
-async def test_a_reject_is_put_back_and_removed_and_a_dry_run_changes_nothing(app: App) -> None:
-    refused, missing = await reject(app, REFUSED), await reject(app, None)
-    app.stack.partner_center.faults.clear()
-    status, said = await command(app, "replay", "--reason", "upstream-refused", "--requeue")
-    assert (status, said.splitlines()[-1]) == (0, "1 would be put back: add --yes.")
-    assert await app.queues.rejects.count() == 2
-    status, said = await command(app, "replay", "--reason", "upstream-refused", "--requeue", "--yes")
-    assert (status, said.splitlines()[-1]) == (0, "1 put back.")
-    (event,) = await eventually_holds(app.queues.events)
-    assert event["subject"] == refused
-    (left,) = await app.queues.rejects.documents()
-    assert left["subject"] == missing
+class TestListing:
+    async def test_rejects_are_a_table_with_whole_ids(self, cli: Cli) -> None:
+        missing, refused = reject(data=MISSING), reject()
+        await fill(cli, missing, refused)
+        result = await cli("replay")
+        assert result.status == 0
+        header, *rows = result.out.splitlines()
+        assert header.split() == ["rejected", "at", "reject", "referral", "reason", "detail"]
+        for row, document in zip(rows, (missing, refused), strict=True):
+            data = document["data"]
+            values = ["2026-01-03T00:00:00Z", document["id"], data["referralId"], data["reason"], data["detail"]]
+            assert re.split(" {2,}", row) == values
+        assert await cli.rejects.count() == 2
+
+    async def test_rejects_are_selected_by_id_reason_and_time(self, cli: Cli) -> None:
+        first, second = reject(data=MISSING), reject(time="2026-01-04T00:00:00Z")
+        await fill(cli, first, second)
+        assert await listed(cli) == [first["id"], second["id"]]
+        assert await listed(cli, "--reason", "upstream-refused") == [second["id"]]
+        assert await listed(cli, first["data"]["referralId"]) == [first["id"]]
+        assert await listed(cli, second["id"]) == [second["id"]]
+        assert await listed(cli, "--since", "2000-01-01", "--until", "2001-01-01") == []
+        assert await listed(cli, "--since", second["time"]) == [second["id"]]
+        assert await listed(cli, "--until", second["time"]) == [first["id"]]
+        result = await cli("replay", "--reason", "nothing")
+        assert (result.status, result.out) == (0, "There are no such rejects.\n")
+
+    async def test_ids_are_selected_in_any_case(self, cli: Cli) -> None:
+        document = reject(id="ABCdef-1", data={"referralId": "ABCDEF00-0000-4000-8000-000000000001"})
+        await fill(cli, document, reject())
+        for text in ("abcDEF-1", "ABCDEF-1", "abcdef00-0000-4000-8000-000000000001"):
+            assert await listed(cli, text) == ["ABCdef-1"]
+
+    async def test_a_reject_is_shown_whole(self, cli: Cli) -> None:
+        document = reject(data={"upstream": {"status": 400}})
+        await fill(cli, reject(), document)
+        result = await cli("replay", "--whole", document["id"].upper())
+        assert json.loads(result.out) == [document]
+
+    async def test_foreign_messages_are_counted_and_left_alone(self, cli: Cli) -> None:
+        await fill(cli, "hello", "[]", reject(data={"message": {"text": "x", "part": 0, "parts": 2}}))
+        result = await cli("replay", "--requeue", "--yes")
+        assert (result.status, result.out) == (0, "There are no such rejects.\n0 put back.\n")
+        assert result.err == "3 messages on the queue are not rejects and were left alone.\n"
+        assert (await cli.rejects.count(), await cli.requests.count()) == (3, 0)
+
+    @pytest.mark.parametrize("time", [["--since", "yesterday"], ["--until", ""]])
+    async def test_an_invalid_time_is_refused(self, cli: Cli, time: list[str]) -> None:
+        result = await cli("replay", *time)
+        assert (result.status, "must be an ISO 8601 timestamp" in result.err) == (2, True)
+
+    @pytest.mark.parametrize("form", [[], ["--whole"], ["--json"]])
+    async def test_nothing_of_a_reject_controls_the_terminal(self, cli: Cli, form: list[str]) -> None:
+        hostile = "\x1b]0;title\x07\x9b31m[bold red]\u202egnp.exe\u2028\u200f\r\x00"
+        await fill(cli, reject(id=f"id{hostile}", data={"reason": f"r{hostile}", "detail": f"d{hostile}"}))
+        result = await cli("replay", *form)
+        assert result.status == 0
+        assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u200f\u2028\u202e]", result.out)
+        assert result.out.count("\\u202e") == 3
+        assert "[bold red]" in result.out
+
+    @pytest.mark.parametrize("columns", [20, 80, 139, 140, 300])
+    def test_ids_are_whole_on_a_terminal_of_any_width(
+        self, columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+        monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((columns, 24)))
+        document = reject(id=str(uuid.uuid4()))
+        part = read_part(encoded(document))
+        assert part is not None
+        printer = RejectPrinter(as_json=False, whole=False)
+        printer.show([Reject((part,))])
+        printer.close()
+        rows = capsys.readouterr().out.splitlines()
+        assert len(rows) == (2 if columns >= 140 else 6)
+        for id_ in (document["id"], document["data"]["referralId"]):
+            assert sum(id_ in row for row in rows) == 1
 
 
-async def test_a_message_that_asked_for_nothing_is_put_back_as_it_was(start_app: StartApp) -> None:
-    async with start_app() as app:
-        text = '"' * 45_000
-        await app.queues.requests.send(text)
-        rejects = await eventually_holds(app.queues.rejects)
-        await eventually_holds(app.queues.rejects, rejects[0]["data"]["message"]["parts"])
-        await eventually_empty(app.queues.requests)
-        await app.host.stop()
-        status, said = await command(app, "replay", "--requeue", "--yes")
-        assert (status, said.splitlines()[-1]) == (0, "1 put back.")
-        assert await app.queues.requests.texts() == [text]
-        assert await app.queues.rejects.count() == 0
-
-
-async def test_a_reject_stays_where_its_request_cannot_be_put_back(app: App) -> None:
-    refused = await reject(app, REFUSED)
-    nowhere = {"REQUESTS_URL": app.queues.requests.url + "-not-there", "REFERRAL_REQUESTS_QUEUE": ""}
-    status, said = await app.stack.run_command({**app.environment, **nowhere}, "replay", "--requeue", "--yes")
-    assert status == 1
-    assert "0 put back." in said
-    assert "-not-there does not exist (4" in said
-    assert [one["subject"] for one in await app.queues.rejects.documents()] == [refused]
-
-
-async def test_what_is_no_reject_is_left_alone(app: App) -> None:
-    await app.queues.rejects.send("hello")
-    await app.queues.rejects.send("[]")
-    status, said = await command(app, "replay", "--requeue", "--yes")
-    assert status == 0
-    assert "2 messages on the queue are no rejects, and are left alone." in said
-    assert await app.queues.rejects.count() == 2
-
-
-@pytest.mark.parametrize("wrong", [["--since", "yesterday"], ["--until", ""]])
-async def test_a_wrong_time_is_refused(app: App, wrong: list[str]) -> None:
-    status, said = await command(app, "replay", *wrong)
-    assert (status, "must be an ISO 8601 timestamp" in said) == (2, True)
-
-
-def test_a_message_with_a_part_missing_is_not_put_back() -> None:
-    def part(number: int) -> LeasedMessage:
-        document = {
-            "type": "partnercenter.referral.rejected.v1",
-            "id": "a" if number == 1 else f"a/{number}",
-            "time": "2026-01-01T00:00:00Z",
-            "data": {"reason": "r", "detail": "d", "message": {"text": str(number), "part": number, "parts": 3}},
+class TestPuttingBack:
+    async def test_a_request_is_put_back_and_its_reject_removed(self, cli: Cli) -> None:
+        missing, refused = (
+            reject(data=MISSING),
+            reject(data={"attempts": 7}, traceparent=f"00-{'a' * 32}-{'b' * 16}-01"),
+        )
+        await fill(cli, missing, refused)
+        result = await cli("replay", "--reason", "upstream-refused", "--requeue", "--yes")
+        assert (result.status, result.out.splitlines()[-1]) == (0, "1 put back.")
+        (request,) = await cli.requests.documents()
+        assert request == {
+            "referralId": refused["data"]["referralId"],
+            "attempt": 0,
+            "firstSeen": refused["data"]["firstSeen"],
+            "traceparent": refused["traceparent"],
         }
-        return LeasedMessage(str(number), json.dumps(document).encode())
+        assert await cli.rejects.documents() == [missing]
 
-    (whole,), _ = read_rejects([part(2), part(1), part(3), part(1)])
-    request = whole.request()
-    assert request is not None
-    assert request.body == b"123"
-    assert len(whole.held) == 4
-    (torn,), _ = read_rejects([part(1), part(3)])
-    assert torn.request() is None
+    async def test_a_dry_run_changes_nothing(self, cli: Cli) -> None:
+        await fill(cli, reject(), reject(data=MISSING))
+        result = await cli("replay", "--reason", "upstream-refused", "--requeue")
+        assert (result.status, result.out.splitlines()[-1]) == (0, "1 would be put back: add --yes.")
+        assert (await cli.rejects.count(), await cli.requests.count()) == (2, 0)
+
+    @pytest.mark.parametrize("text", ["hello", "aGVsbG8=", '{"a": "é\\u0000"}', "a\r\nb", ""])
+    async def test_a_message_that_could_not_be_read_is_put_back_as_it_was(self, cli: Cli, text: str) -> None:
+        await fill(cli, reject(data={"reason": "invalid-request", "message": {"text": text}}))
+        result = await cli("replay", "--requeue", "--yes")
+        assert (result.status, await cli.requests.texts(), await cli.rejects.count()) == (0, [text], 0)
+
+    async def test_a_message_in_parts_is_put_back_whole(self, cli: Cli) -> None:
+        await fill(cli, *parts("long", "abc", "def"))
+        result = await cli("replay", "--requeue", "--yes")
+        assert (result.status, await cli.requests.texts(), await cli.rejects.count()) == (0, ["abcdef"], 0)
+
+    async def test_a_reject_stays_if_its_request_cannot_be_put_back(self, cli: Cli) -> None:
+        document = reject()
+        await fill(cli, document)
+        result = await cli("replay", "--requeue", "--yes", **missing_requests_queue(cli))
+        assert (result.status, result.out.splitlines()[-1]) == (1, "0 put back.")
+        assert re.search(rf"Failed: {document['id']}: queue \S+-not-there does not exist \(4", result.err)
+        assert await cli.rejects.documents() == [document]
+
+    async def test_a_queue_that_accepts_nothing_ends_the_run(self, cli: Cli) -> None:
+        await fill(cli, *(reject() for _ in range(200)))
+        result = await cli("replay", "--requeue", "--yes", **missing_requests_queue(cli))
+        assert result.status == 1
+        assert 32 <= result.err.count("does not exist") < 100
+        assert "Stopped, because the requests queue accepts nothing." in result.err
+        assert await cli.rejects.count() == 200
+
+    async def test_what_cannot_be_restored_is_reported_and_stays(self, cli: Cli) -> None:
+        await fill(
+            cli,
+            reject(id="cut", data={"message": {"text": "x", "omittedBytes": 5}}),
+            reject(id="odd", data={"message": {"text": 5}}),
+        )
+        result = await cli("replay", "--requeue", "--yes")
+        assert (result.status, result.out.splitlines()[-1]) == (1, "0 put back.")
+        assert "Failed: cut: its message was too long to be kept whole" in result.err
+        assert "Failed: odd: it keeps no message that could be put back" in result.err
+        assert await cli.rejects.count() == 2
+
+    async def test_two_operators_put_every_request_back_once(self, cli: Cli) -> None:
+        await fill(cli, *(reject() for _ in range(100)))
+        command = ("replay", "--requeue", "--yes")
+        await asyncio.gather(cli(*command), cli(*command))
+        assert (await cli.requests.count(), await cli.rejects.count()) == (100, 0)
+
+    @pytest.mark.e2e  # for the time it takes
+    async def test_fifteen_hundred_rejects_are_listed_and_put_back_within_locks_of_a_minute(self, cli: Cli) -> None:
+        assert isinstance(cli.rejects, Queue)
+        assert cli.rejects.entity.lock_seconds == 60
+        documents = [reject() for _ in range(1500)]
+        await fill(cli, *documents)
+        assert await listed(cli) == [document["id"] for document in documents]
+        result = await cli("replay", "--requeue", "--yes")
+        assert (result.status, result.out.splitlines()[-1]) == (0, "1500 put back.")
+        assert await cli.rejects.count() == 0
+        ids = {asked_for(text) for text in await cli.requests.texts()}
+        assert ids == {document["data"]["referralId"] for document in documents}
 
 
-async def test_forward_says_what_became_of_each(app: App) -> None:
-    fine, refused, later = (str(uuid.uuid4()) for _ in range(3))
-    for referral_id in (fine, refused, later):
-        app.stack.partner_center.referrals[referral_id] = seed(id=referral_id)
-    app.stack.partner_center.faults[refused] = REFUSED
-    app.stack.partner_center.faults[later] = Fault("status", status=500)
-    status, said = await command(app, "forward", fine.upper(), refused, later)
-    lines = {line.split()[0]: line for line in said.splitlines()}
-    assert status == 1
-    assert lines[fine].split()[1] == "forwarded"
-    assert "upstream-refused  Partner Center answered 400" in lines[refused]
-    assert lines[later].endswith("; may work later")
-    (event,) = await app.queues.events.documents()
-    assert lines[fine].split()[2] == event["id"]
-    status, said = await command(app, "forward", "--json", refused)
-    assert (status, json.loads(said)["mayWorkLater"]) == (1, False)
-    status, said = await command(app, "forward", "--json", fine)
-    assert (status, json.loads(said)["event"]) == (0, event)
+class TestLeftovers:
+    async def test_they_are_reported_and_left_alone(self, cli: Cli) -> None:
+        await fill(cli, *parts("torn", "a", "b", "c")[1:])
+        result = await cli("replay", "--requeue", "--yes")
+        assert (result.status, result.err) == (0, "Incomplete: torn has only the parts [2, 3] of 3.\n")
+        result = await cli("replay", "--remove-leftovers")
+        assert result.err.splitlines()[-1] == "1 incomplete rejects would be removed: add --yes."
+        assert (await cli.rejects.count(), await cli.requests.count()) == (2, 0)
 
-
-async def test_forward_can_show_the_apps_log(app: App) -> None:
-    fine = str(uuid.uuid4())
-    app.stack.partner_center.referrals[fine] = seed(id=fine)
-    status, said = await command(app, "forward", "--log", fine)
-    events = {json.loads(line)["event"] for line in said.splitlines() if line.startswith("{")}
-    assert (status, events) == (0, {"upstream.answered", "referral.forwarded"})
-
-
-async def test_forward_refuses_what_is_no_id_before_it_starts(app: App) -> None:
-    status, said = await command(app, "forward", str(uuid.uuid4()), "42")
-    assert (status, said.strip()) == (1, "Failed: ID 2 must be a GUID")
-    assert not app.stack.partner_center.calls
+    async def test_they_can_be_removed(self, cli: Cli) -> None:
+        whole = parts("whole", "a", "b")
+        await fill(cli, *parts("torn", "a", "b", "c")[1:], *whole, reject(id="single"))
+        result = await cli("replay", "--remove-leftovers", "--yes")
+        assert (result.status, result.err.splitlines()[-1]) == (0, "1 incomplete rejects removed.")
+        assert [document["id"] for document in await cli.rejects.documents()] == ["whole", "whole/2", "single"]

@@ -139,106 +139,12 @@ async def health_of(app: App) -> tuple[int, str | None]:
     return answer.status, said.get("type")
 
 
-async def consent(app: App, **changes: str) -> tuple[int, str]:
-    environment = app.stack.environment(app.queues, REFERRALS_AUTH="app-user", **changes)
-    return await app.stack.run_command(environment, "consent", "--auth", "managed-identity")
-
-
 def no_token_leaked(app: App, *texts: str) -> None:
     """Hold texts and the log against each token there ever was, and the user's name."""
     assert not app.stack.leaked("".join((*texts, app.host.log)))
     assert USER not in app.host.log
 
 
-class TestConsent:
-    async def test_the_user_is_named_and_the_token_is_not(self, app: App, entra: Entra) -> None:
-        status, said = await consent(app)
-        assert (status, f"{USER} of tenant {TENANT} has signed in." in said) == (0, True)
-        stored = app.stack.vault.newest(REFRESH_TOKEN_SECRET)
-        assert app.stack.leaked(stored)
-        assert not app.stack.leaked(said)
-
-    async def test_a_user_of_another_tenant_is_refused(self, app: App, entra: Entra) -> None:
-        entra.home_tenant = str(uuid.uuid4())
-        status, said = await consent(app)
-        assert (status, f"Failed: the user is of tenant {entra.home_tenant}" in said) == (1, True)
-        assert len(app.stack.vault.versions[REFRESH_TOKEN_SECRET]) == 1
-
-    @pytest.mark.parametrize(
-        ("changes", "sentence"),
-        [
-            ({"REFERRALS_APP_TENANT_ID": ""}, "REFERRALS_APP_TENANT_ID is required by REFERRALS_AUTH=app-user"),
-            ({"REFERRALS_REFRESH_TOKEN_SECRET": "https://v/secrets/a/b"}, "REFERRALS_REFRESH_TOKEN_SECRET must be"),
-            ({"REFERRALS_APP_TENANT_ID": str(uuid.uuid4())}, "Entra ID cannot be reached, or has no such tenant"),
-            ({"REFERRALS_APP_CLIENT_ID": str(uuid.uuid4())}, "REFERRALS_APP_CLIENT_ID names no app of the tenant"),
-        ],
-    )
-    async def test_what_goes_wrong_is_said(
-        self, app: App, entra: Entra, changes: dict[str, str], sentence: str
-    ) -> None:
-        status, said = await consent(app, **changes)
-        assert (status, sentence in said, "Traceback" in said) == (1, True, False)
-
-    async def test_a_vault_that_does_not_take_it_is_named(self, app: App, entra: Entra) -> None:
-        app.stack.vault.read_only = True
-        status, said = await consent(app)
-        assert (status, "Key Vault Secrets Officer" in said) == (1, True)
-
-
-class TestDoctor:
-    async def examine(self, stack: Stack, *arguments: str, **changes: str) -> tuple[int, dict[str, str]]:
-        """The steps that work, and what is said of those that do not."""
-        environment = stack.environment(await stack.fresh_queues(), **changes)
-        status, said = await stack.run_command(environment, "doctor", "--json", *arguments)
-        found = {finding["step"]: "" if finding["works"] else finding["detail"] for finding in json.loads(said)}
-        return status, found
-
-    @pytest.mark.parametrize(
-        ("auth", "own"),
-        [("managed-identity", []), ("federated-app", ["assertion"]), ("app-user", ["assertion", "key vault"])],
-    )
-    async def test_each_mode_is_well(self, stack: Stack, entra: Entra, auth: str, own: list[str]) -> None:
-        status, found = await self.examine(stack, "--referral", SEED_ID, REFERRALS_AUTH=auth)
-        queues = ["events queue", "rejects queue", "requests queue"]
-        assert (status, found) == (0, dict.fromkeys(["settings", "identity", *own, "token", "referral", *queues], ""))
-
-    async def test_wrong_settings_are_named_and_nothing_else_is_tried(self, stack: Stack) -> None:
-        status, found = await self.examine(stack, EVENTS_URL="", REJECTS_URL="")
-        assert (status, found) == (1, {"settings": "REJECTS_URL is required"})
-
-    @pytest.mark.parametrize(
-        ("changes", "step", "sentence"),
-        [
-            ({"IDENTITY_HEADER": "wrong"}, "identity", "no token for https://storage.azure.com/.default"),
-            ({"REFERRALS_APP_CLIENT_ID": str(uuid.uuid4())}, "token", "names no app of the tenant"),
-            ({"REFERRALS_URL": "https://127.0.0.1:9/{referralId}"}, "referral", "no answer from Partner Center"),
-            ({"EVENTS_URL": "https://127.0.0.1:9/a/events"}, "events queue", "queue events cannot be reached"),
-        ],
-    )
-    async def test_what_fails_is_named_with_what_to_mend(
-        self, stack: Stack, entra: Entra, changes: dict[str, str], step: str, sentence: str
-    ) -> None:
-        quick = {"REFERRALS_AUTH": "federated-app", "REFERRALS_RETRY_BUDGET": "0.5"}
-        status, found = await self.examine(stack, "--referral", SEED_ID, **{**quick, **changes})
-        assert status == 1
-        assert sentence in found[step]
-
-    async def test_a_missing_queue_referral_and_secret_are_told_apart(self, stack: Stack, entra: Entra) -> None:
-        stack.vault.versions.clear()
-        missing = str(uuid.uuid4())
-        nowhere = f"{stack.azurite.account_url}/not-there"
-        changes = {"REFERRALS_AUTH": "app-user", "REJECTS_URL": nowhere}
-        status, found = await self.examine(stack, "--referral", missing, **changes)
-        assert status == 1
-        assert "does not exist: run `python -m referral_fn consent`" in found["key vault"]
-        assert found["rejects queue"] == "queue not-there does not exist (404 QueueNotFound)"
-        assert (found["events queue"], found["requests queue"]) == ("", "")
-        status, found = await self.examine(stack, "--referral", missing)
-        assert found["referral"] == "Partner Center answered 404"
-
-    async def test_it_speaks_plainly_too(self, stack: Stack) -> None:
-        environment = stack.environment(await stack.fresh_queues())
-        status, said = await stack.run_command(environment, "doctor")
-        assert (status, said.splitlines()[:2]) == (0, ["works  settings", "works  identity"])
-        status, said = await stack.run_command(environment, "doctor", "--referral", "42")
-        assert (status, said) == (1, "Failed: --referral must be a GUID\n")
+async def consent(app: App) -> tuple[int, str]:
+    environment = app.stack.environment(app.queues, REFERRALS_AUTH="app-user")
+    return await app.stack.run_command(environment, "consent", "--auth", "managed-identity")

@@ -135,6 +135,15 @@ async def test_a_lock_is_redeemed_where_the_message_was_taken_and_nowhere_else(
     assert await queue.count() == 0
 
 
+@pytest.mark.parametrize("count", [0, 1, 7, 8, 9, 31, 32])
+async def test_a_page_is_leased_in_the_queues_order(client: ServiceBusQueue, queue: Queue, count: int) -> None:
+    bodies = [str(number).encode() for number in range(count)]
+    for body in bodies:
+        await client.put(Message(body))
+    assert [message.body for message in await client.take(60)] == bodies
+    assert await client.take(60) == []
+
+
 async def test_a_queue_with_sessions_cannot_be_read_by_rest(client: ServiceBusQueue, queue: Queue) -> None:
     queue.entity.sessions = True
     with pytest.raises(RetryableError, match="did not accept the call \\(400\\)"):

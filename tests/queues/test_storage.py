@@ -59,6 +59,21 @@ async def test_a_delayed_message_is_hidden(open_queue: OpenQueue, queues: Queues
     assert await queues.events.count() == 2
 
 
+async def test_a_message_keeps_its_id_and_a_lease_that_ended_is_named(open_queue: OpenQueue, queues: Queues) -> None:
+    queue = open_queue(queues.events.url)
+    await queue.put(Message(b"x"))
+    (first,) = await queue.take(60)
+    await queue.release(first)
+    (second,) = await queue.take(60)
+    assert (second.id, second.receipt != first.receipt) == (first.id, True)
+    for act in (queue.release, queue.remove):
+        with pytest.raises(RetryableError, match="ended the lease on the message"):
+            await act(first)
+    await queue.remove(second)
+    with pytest.raises(RetryableError, match="ended the lease on the message"):
+        await queue.remove(second)
+
+
 async def test_what_is_taken_is_hidden_until_it_is_released_or_removed(open_queue: OpenQueue, queues: Queues) -> None:
     queue, seen = open_queue(queues.events.url), queues.events
     for number in range(40):
