@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help run unit test endurance chaos outage check bench schemas screenshot lock clean setup setup-azurite setup-tests
+.PHONY: help run unit test endurance chaos outage fuzz check bench schemas screenshot lock clean setup setup-azurite setup-tests
 
 help: ## list what there is
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -15,16 +15,20 @@ unit: setup ## run the unit tests, in seconds; ARGS="-k name" runs a part
 test: setup-tests ## run the unit and end-to-end tests; ARGS="-k name" runs a part, ARGS=--cov measures coverage
 	@$(BIN)/python -m pytest $(ARGS)
 
-endurance: setup-azurite ## run chaos and outage over both kinds of queue
+endurance: setup-azurite ## run chaos and outage over both kinds of queue, then fuzz
 	@for queue in storage servicebus; do \
 		$(MAKE) --no-print-directory chaos outage QUEUE=$$queue || exit 1; \
 	done
+	@$(MAKE) --no-print-directory fuzz N=
 
 chaos: setup-azurite ## send N=2000 referrals through faults, kills and restarts, and lose none; QUEUE=servicebus
 	@$(BIN)/python -m endurance.chaos $(if $(N),-n $(N)) $(if $(QUEUE),--queue $(QUEUE))
 
 outage: setup-azurite ## take Partner Center down for two days, an hour a second; QUEUE=servicebus; PLOT=docs/outage.svg draws it
 	@$(BIN)/python -m endurance.outage $(if $(N),-n $(N)) $(if $(QUEUE),--queue $(QUEUE)) $(if $(PLOT),--plot $(PLOT))
+
+fuzz: setup ## read N=1000000 hostile inputs; TARGET=answers reads one kind
+	@$(BIN)/python -m endurance.fuzzing $(if $(N),-n $(N)) $(if $(TARGET),--target $(TARGET))
 
 check: setup ## lint, check the formatting, check the types
 	@$(BIN)/ruff check && $(BIN)/ruff format --check -q && $(BIN)/mypy
