@@ -22,25 +22,25 @@ def resource() -> str:
 
 
 @pytest.fixture
-async def tokens(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[TokenSource]:
-    monkeypatch.setenv("IDENTITY_ENDPOINT", f"{stack.identity_url}/msi/token")
-    monkeypatch.setenv("IDENTITY_HEADER", stack.identity.secret)
+async def tokens(stand_ins: Stack, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[TokenSource]:
+    monkeypatch.setenv("IDENTITY_ENDPOINT", f"{stand_ins.identity_url}/msi/token")
+    monkeypatch.setenv("IDENTITY_HEADER", stand_ins.identity.secret)
     source = make_token_source("managed-identity", CLIENT_ID)
     yield source
     await source.close()
 
 
 async def test_a_hundred_first_callers_make_one_request_per_scope(
-    stack: Stack, tokens: TokenSource, resource: str
+    stand_ins: Stack, tokens: TokenSource, resource: str
 ) -> None:
     scopes = [f"{resource}/a/.default", f"{resource}/b/.default"]
     found = await asyncio.gather(*(tokens.token(scope) for scope in scopes * 100))
     assert len(set(found)) == 2
-    assert [stack.identity.requests[scope.removesuffix("/.default")] for scope in scopes] == [1, 1]
+    assert [stand_ins.identity.requests[scope.removesuffix("/.default")] for scope in scopes] == [1, 1]
 
 
 async def test_a_refused_token_is_replaced_once_however_many_were_refused(
-    stack: Stack, tokens: TokenSource, resource: str
+    stand_ins: Stack, tokens: TokenSource, resource: str
 ) -> None:
     scope = f"{resource}/.default"
     first = await tokens.token(scope)
@@ -49,14 +49,14 @@ async def test_a_refused_token_is_replaced_once_however_many_were_refused(
     assert len(set(found)) == 1
     assert await tokens.token(scope) == found[0]
     assert await tokens.token(scope, refused=first) == found[0]
-    assert stack.identity.requests[resource] == 2
+    assert stand_ins.identity.requests[resource] == 2
 
 
 @pytest.mark.parametrize("change", [{"IDENTITY_HEADER": "wrong"}, {"IDENTITY_ENDPOINT": "http://127.0.0.1:9/"}])
 async def test_without_an_identity_there_is_no_token(
-    stack: Stack, monkeypatch: pytest.MonkeyPatch, resource: str, change: dict[str, str]
+    stand_ins: Stack, monkeypatch: pytest.MonkeyPatch, resource: str, change: dict[str, str]
 ) -> None:
-    good = {"IDENTITY_ENDPOINT": f"{stack.identity_url}/msi/token", "IDENTITY_HEADER": stack.identity.secret}
+    good = {"IDENTITY_ENDPOINT": f"{stand_ins.identity_url}/msi/token", "IDENTITY_HEADER": stand_ins.identity.secret}
     for name, value in {**good, **change}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("referral_fn.credentials.token_source.PATIENCE", 0.5)
