@@ -20,7 +20,7 @@ from tests.documents import json_values
 Message: Any = QueueMessage  # untyped upstream
 ROOT = Path(__file__).parent.parent
 ANY_BODY = st.binary(max_size=200) | json_values.map(lambda value: json.dumps(value).encode())
-FEW = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FEW = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture

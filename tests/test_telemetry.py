@@ -40,7 +40,7 @@ def spans(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
 
 @pytest.fixture
 async def forwarder(open_worker: OpenWorker) -> Forwarder:
-    return open_worker(REFERRALS_RETRY_BUDGET="1").forwarder
+    return open_worker(REFERRALS_RETRY_BUDGET="3").forwarder
 
 
 @pytest.fixture
