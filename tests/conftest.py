@@ -20,10 +20,12 @@ import pytest
 from hypothesis import settings
 
 from local_stack.stack import SERVICE_BUS, STORAGE, AnyQueue, Countable, Host, Queues, Stack, running
+from referral_fn.app import App as WorkerApp
 from referral_fn.referrals.events import Event
+from referral_fn.settings import read_settings
 from tests.contract import check_answer, check_event_data
 
-settings.register_profile("suite", deadline=None)
+settings.register_profile("suite", deadline=None, max_examples=50)
 settings.load_profile("suite")
 
 pytest_plugins = ["tests.webhook_caller"]
@@ -116,6 +118,35 @@ def stack(shared_stack: Stack) -> Iterator[Stack]:
     """The stand-ins in their initial state, and Azurite. A test that uses it is end-to-end."""
     yield shared_stack
     _reset(shared_stack)
+
+
+@pytest.fixture
+async def bus_queues(stand_ins: Stack) -> Queues:
+    """Queues of a unit test's own, on the Service Bus stand-in."""
+    return await stand_ins.fresh_queues(inbound=SERVICE_BUS, outbound=SERVICE_BUS)
+
+
+OpenWorker = Callable[..., WorkerApp]
+
+
+@pytest.fixture
+async def open_worker(
+    stand_ins: Stack, bus_queues: Queues, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[OpenWorker]:
+    """Opens what a worker process shares between invocations, in this process and on the stand-ins."""
+    monkeypatch.setenv("IDENTITY_ENDPOINT", f"{stand_ins.identity_url}/msi/token")
+    monkeypatch.setenv("IDENTITY_HEADER", stand_ins.identity.secret)
+    opened: list[WorkerApp] = []
+
+    def open_app(**overrides: str) -> WorkerApp:
+        connector = aiohttp.TCPConnector(ssl=stand_ins.authority.client_context())
+        settings = read_settings(stand_ins.environment(bus_queues, **overrides))
+        opened.append(WorkerApp(settings, aiohttp.ClientSession(connector=connector)))
+        return opened[-1]
+
+    yield open_app
+    for app in opened:
+        await app.close()
 
 
 @dataclass

@@ -1,14 +1,11 @@
 """The triggers called in this process: what no input may do to them."""
 
 import json
-import ssl
 import subprocess
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import azure.functions as func
 import pytest
 from azure.functions.queue import QueueMessage
@@ -16,28 +13,21 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import function_app
-from local_stack.stack import Queues, Stack
-from referral_fn.app import App
-from referral_fn.settings import read_settings
+from local_stack.stack import Queues
+from tests.conftest import OpenWorker
 from tests.documents import json_values
 
 Message: Any = QueueMessage  # untyped upstream
 ROOT = Path(__file__).parent.parent
 ANY_BODY = st.binary(max_size=200) | json_values.map(lambda value: json.dumps(value).encode())
-FEW = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FEW = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture
-async def queues(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Queues]:
-    """The app's forwarder, made in this process for real queues."""
-    monkeypatch.setenv("IDENTITY_ENDPOINT", f"{stack.identity_url}/msi/token")
-    monkeypatch.setenv("IDENTITY_HEADER", stack.identity.secret)
-    made = await stack.fresh_queues()
-    connector = aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=stack.authority.root))
-    opened = App(read_settings(stack.environment(made)), aiohttp.ClientSession(connector=connector))
-    monkeypatch.setattr(function_app, "_opened", opened)
-    yield made
-    await opened.close()
+async def queues(open_worker: OpenWorker, bus_queues: Queues, monkeypatch: pytest.MonkeyPatch) -> Queues:
+    """The queues of an app that is opened in this process."""
+    monkeypatch.setattr(function_app, "_opened", open_worker())
+    return bus_queues
 
 
 @given(ANY_BODY)

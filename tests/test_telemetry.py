@@ -5,11 +5,10 @@ import json
 import logging
 import re
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -19,11 +18,10 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from local_stack.stack import Queues, Stack
 from local_stack.stand_ins.partner_center import Fault
 from referral_fn import log, telemetry
-from referral_fn.app import App
 from referral_fn.forwarder import Forwarder
 from referral_fn.referrals.outcome import Forwarded
 from referral_fn.referrals.request import ReferralRequest, Trace
-from referral_fn.settings import read_settings
+from tests.conftest import OpenWorker
 from tests.documents import seed
 
 ROOT = Path(__file__).parent.parent
@@ -41,25 +39,14 @@ def spans(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
 
 
 @pytest.fixture
-async def queues(stack: Stack) -> Queues:
-    return await stack.fresh_queues()
+async def forwarder(open_worker: OpenWorker) -> Forwarder:
+    return open_worker(REFERRALS_RETRY_BUDGET="3").forwarder
 
 
 @pytest.fixture
-async def forwarder(stack: Stack, queues: Queues, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Forwarder]:
-    monkeypatch.setenv("IDENTITY_ENDPOINT", f"{stack.identity_url}/msi/token")
-    monkeypatch.setenv("IDENTITY_HEADER", stack.identity.secret)
-    settings = read_settings(stack.environment(queues, REFERRALS_RETRY_BUDGET="3"))
-    connector = aiohttp.TCPConnector(ssl=stack.authority.client_context())
-    opened = App(settings, aiohttp.ClientSession(connector=connector))
-    yield opened.forwarder
-    await opened.close()
-
-
-@pytest.fixture
-def request_(stack: Stack) -> ReferralRequest:
+def request_(stand_ins: Stack) -> ReferralRequest:
     referral_id = str(uuid.uuid4())
-    stack.partner_center.referrals[referral_id] = seed(id=referral_id)
+    stand_ins.partner_center.referrals[referral_id] = seed(id=referral_id)
     return ReferralRequest(referral_id, attempt=2, trace=CALLER, cause="referral-updated")
 
 
@@ -89,9 +76,9 @@ async def test_a_forwarded_referral_is_told_by_its_ids_and_stages(
 
 
 async def test_a_failed_attempt_is_told_with_what_support_asks_for(
-    forwarder: Forwarder, stack: Stack, request_: ReferralRequest, caplog: pytest.LogCaptureFixture
+    forwarder: Forwarder, stand_ins: Stack, request_: ReferralRequest, caplog: pytest.LogCaptureFixture
 ) -> None:
-    stack.partner_center.faults[request_.referral_id] = Fault("status", status=500)
+    stand_ins.partner_center.faults[request_.referral_id] = Fault("status", status=500)
     await forwarder.forward(request_)
     record = said(caplog, "attempt.failed")
     assert (record.reason, record.status, record.code) == ("upstream-unavailable", 500, "generalException")
@@ -102,7 +89,7 @@ async def test_a_failed_attempt_is_told_with_what_support_asks_for(
 
 
 async def test_fetch_and_publish_are_spans_of_the_callers_trace(
-    forwarder: Forwarder, stack: Stack, queues: Queues, request_: ReferralRequest, spans: InMemorySpanExporter
+    forwarder: Forwarder, stand_ins: Stack, bus_queues: Queues, request_: ReferralRequest, spans: InMemorySpanExporter
 ) -> None:
     outcome = await forwarder.forward(request_)
     assert isinstance(outcome, Forwarded)
@@ -115,17 +102,17 @@ async def test_fetch_and_publish_are_spans_of_the_callers_trace(
         assert span.attributes and span.attributes["referral.id"] == request_.referral_id
     fetch, publish = found["fetch"], found["publish"]
     assert (fetch.kind, publish.kind) == (trace.SpanKind.CLIENT, trace.SpanKind.PRODUCER)
-    assert publish.attributes and publish.attributes["messaging.destination.name"] == queues.events.name
+    assert publish.attributes and publish.attributes["messaging.destination.name"] == bus_queues.events.name
     assert publish.attributes["messaging.message.id"] == outcome.event.id
-    (call,) = stack.partner_center.calls
+    (call,) = stand_ins.partner_center.calls
     assert fetch.context and call.traceparent == f"00-{fetch.context.trace_id:032x}-{fetch.context.span_id:016x}-01"
     assert outcome.event.extensions["traceparent"] == CALLER.traceparent
 
 
 async def test_a_span_in_trouble_says_which(
-    forwarder: Forwarder, stack: Stack, request_: ReferralRequest, spans: InMemorySpanExporter
+    forwarder: Forwarder, stand_ins: Stack, request_: ReferralRequest, spans: InMemorySpanExporter
 ) -> None:
-    stack.partner_center.faults[request_.referral_id] = Fault("status", status=503)
+    stand_ins.partner_center.faults[request_.referral_id] = Fault("status", status=503)
     await forwarder.forward(request_)
     (span,) = spans.get_finished_spans()
     assert span.attributes and span.attributes["error.type"] == "upstream-unavailable"
@@ -150,11 +137,11 @@ async def test_the_invocations_own_trace_is_linked_or_else_continued(
 
 
 async def test_without_opentelemetry_the_callers_trace_is_handed_on(
-    forwarder: Forwarder, stack: Stack, request_: ReferralRequest, monkeypatch: pytest.MonkeyPatch
+    forwarder: Forwarder, stand_ins: Stack, request_: ReferralRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(telemetry, "opentelemetry", None)
     assert isinstance(await forwarder.forward(request_), Forwarded)
-    assert [call.traceparent for call in stack.partner_center.calls] == [CALLER.traceparent]
+    assert [call.traceparent for call in stand_ins.partner_center.calls] == [CALLER.traceparent]
 
 
 def test_outside_a_host_an_event_is_a_line_of_json(capsys: pytest.CaptureFixture[str]) -> None:

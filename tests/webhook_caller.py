@@ -175,19 +175,23 @@ class Attacked:
 
 @pytest.fixture
 async def attacked(
-    stack: Stack, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    stand_ins: Stack,
+    bus_queues: Queues,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> AsyncIterator[Attacked]:
-    monkeypatch.setenv("IDENTITY_ENDPOINT", f"{stack.identity_url}/msi/token")
-    monkeypatch.setenv("IDENTITY_HEADER", stack.identity.secret)
-    queues, host = await stack.fresh_queues(), CertificateHost()
-    async with serving(host.site(), tls=stack.authority.server_context()) as url:
+    monkeypatch.setenv("IDENTITY_ENDPOINT", f"{stand_ins.identity_url}/msi/token")
+    monkeypatch.setenv("IDENTITY_HEADER", stand_ins.identity.secret)
+    queues, host = bus_queues, CertificateHost()
+    async with serving(host.site(), tls=stand_ins.authority.server_context()) as url:
         host.name = url.removeprefix("https://")
-        environment = stack.environment(
+        environment = stand_ins.environment(
             queues,
             WEBHOOK_CERTIFICATE_HOSTS=f"{host.name},127.0.0.1:9",
             WEBHOOK_EXTRA_ROOTS=str(_write_roots(tmp_path)),
         )
-        session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=stack.authority.client_context()))
+        session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=stand_ins.authority.client_context()))
         app = App(read_settings(environment), session)
         yield Attacked(app, session, host, queues, environment, _log_of(caplog))
         await app.close()

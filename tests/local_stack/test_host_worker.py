@@ -16,6 +16,7 @@ from local_stack.host.dispatcher import CancelledInvocationError, Dispatcher, Fu
 from local_stack.host.host_json import read_host_json
 from local_stack.host.logs import HostLog
 
+pytestmark = pytest.mark.e2e
 PROBE = Path(__file__).parent / "probe_app"
 
 

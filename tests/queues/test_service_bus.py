@@ -26,13 +26,13 @@ LIMIT = 256 * 1024
 
 
 @pytest.fixture
-def bus(stack: Stack) -> ServiceBus:
-    return stack.service_bus
+def bus(stand_ins: Stack) -> ServiceBus:
+    return stand_ins.service_bus
 
 
 @pytest.fixture
-async def session(stack: Stack) -> AsyncIterator[aiohttp.ClientSession]:
-    context = ssl.create_default_context(cafile=stack.authority.root)
+async def session(stand_ins: Stack) -> AsyncIterator[aiohttp.ClientSession]:
+    context = ssl.create_default_context(cafile=stand_ins.authority.root)
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)) as opened:
         yield opened
 
@@ -44,11 +44,11 @@ def queue(bus: ServiceBus) -> Queue:
 
 @pytest.fixture
 async def client(
-    stack: Stack, queue: Queue, session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+    stand_ins: Stack, queue: Queue, session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[ServiceBusQueue]:
     """The app's client of the queue, with a real token of the stand-in identity."""
-    monkeypatch.setenv("IDENTITY_ENDPOINT", f"{stack.identity_url}/msi/token")
-    monkeypatch.setenv("IDENTITY_HEADER", stack.identity.secret)
+    monkeypatch.setenv("IDENTITY_ENDPOINT", f"{stand_ins.identity_url}/msi/token")
+    monkeypatch.setenv("IDENTITY_HEADER", stand_ins.identity.secret)
     tokens = make_token_source("managed-identity", None)
     yield ServiceBusQueue(queue.url, session, tokens, LIMIT)
     await tokens.close()
@@ -175,9 +175,9 @@ BROKER = '{"MessageId": "1"}'
     ],
 )
 async def test_the_stand_in_is_strict(
-    stack: Stack, queue: Queue, session: aiohttp.ClientSession, headers: dict[str, str], body: bytes, status: int
+    stand_ins: Stack, queue: Queue, session: aiohttp.ClientSession, headers: dict[str, str], body: bytes, status: int
 ) -> None:
-    token = stack.issuer.mint("https://servicebus.azure.net", "somebody", 600)
+    token = stand_ins.issuer.mint("https://servicebus.azure.net", "somebody", 600)
     sent = {"Authorization": f"Bearer {token}", "Content-Type": "text/plain", **headers}
     url = queue.url.replace("sb://", "https://")
     async with session.post(f"{url}/messages", data=body, headers=sent) as answer:
@@ -190,9 +190,12 @@ async def test_the_stand_in_is_strict(
     [("https://storage.azure.com", "", 401), ("https://servicebus.azure.net", "-not-there", 410)],
 )
 async def test_the_stand_in_wants_a_token_for_it_and_an_entity_it_has(
-    stack: Stack, queue: Queue, session: aiohttp.ClientSession, audience: str, path: str, status: int
+    stand_ins: Stack, queue: Queue, session: aiohttp.ClientSession, audience: str, path: str, status: int
 ) -> None:
-    headers = {"Authorization": f"Bearer {stack.issuer.mint(audience, 'somebody', 600)}", "Content-Type": "text/plain"}
+    headers = {
+        "Authorization": f"Bearer {stand_ins.issuer.mint(audience, 'somebody', 600)}",
+        "Content-Type": "text/plain",
+    }
     url = queue.url.replace("sb://", "https://")
     async with session.post(f"{url}{path}/messages", data=b"x", headers=headers) as answer:
         assert answer.status == status

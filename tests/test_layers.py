@@ -1,0 +1,86 @@
+"""The layout of the package: imports point down, without a circle, and no file is too long to keep in mind."""
+
+import ast
+import graphlib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = "referral_fn"
+LAYERS = (
+    {"errors", "gate", "http_call", "log", "retry", "settings", "single_flight", "strict_json", "timestamps"},
+    {"credentials"},
+    {"queues", "state"},
+    {"partner_center", "referrals", "telemetry", "webhooks"},
+    {"forwarder", "reconcile"},
+    {"queue_worker"},
+    {"app"},
+    {"api", "cli"},
+    {"__main__", "function_app"},
+)
+"""Modules and subpackages from the bottom to the top. Each may import from its own layer and from those below."""
+
+FILES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts): path
+    for path in [ROOT / "function_app.py", *sorted((ROOT / PACKAGE).rglob("*.py"))]
+}
+MAX_LINES = 300
+
+
+def imports(path: Path) -> set[str]:
+    """The modules of the package that a file imports anywhere, in functions and for type checking included."""
+    modules: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            members = {f"{node.module}.{alias.name}" for alias in node.names}
+            modules |= {member if member in FILES else str(node.module) for member in members}
+    return {module for module in modules if module in FILES}
+
+
+IMPORTS = {module: imports(path) for module, path in FILES.items()}
+
+
+def part(module: str) -> str:
+    """The module or subpackage of `LAYERS` that a module belongs to."""
+    return module.removeprefix(f"{PACKAGE}.").split(".")[0]
+
+
+def layer(name: str) -> int:
+    (number,) = (number for number, names in enumerate(LAYERS) if name in names)
+    return number
+
+
+def test_every_module_has_its_layer() -> None:
+    known = set().union(*LAYERS)
+    assert {part(module) for module in FILES} - {PACKAGE, "__init__"} <= known
+
+
+@pytest.mark.parametrize("module", sorted(set(FILES) - {f"{PACKAGE}.__init__"}))
+def test_no_import_points_up(module: str) -> None:
+    assert [name for name in IMPORTS[module] if layer(part(name)) > layer(part(module))] == []
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    graphlib.TopologicalSorter(IMPORTS).prepare()
+
+
+def test_no_subpackages_import_each_other_in_a_circle() -> None:
+    graph: dict[str, set[str]] = {}
+    for module, imported in IMPORTS.items():
+        graph.setdefault(part(module), set()).update({part(name) for name in imported} - {part(module)})
+    graphlib.TopologicalSorter(graph).prepare()
+
+
+def test_package_files_named_init_import_nothing() -> None:
+    for path in (ROOT / PACKAGE).rglob("__init__.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        assert [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)] == [], path
+
+
+@pytest.mark.parametrize("module", sorted(FILES))
+def test_no_file_is_long(module: str) -> None:
+    assert len(FILES[module].read_text(encoding="utf-8").splitlines()) <= MAX_LINES
