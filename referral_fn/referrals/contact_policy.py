@@ -4,7 +4,8 @@ import re
 from collections.abc import Iterator
 from typing import Any, Literal, cast
 
-from referral_fn.referrals.referral_data import Contact, ReferralData
+from referral_fn.referrals.referral_data import ReferralData
+from referral_fn.referrals.referral_parts import Contact
 
 Policy = Literal["full", "consented", "none"]
 

@@ -74,7 +74,7 @@ def test_what_is_no_person_stays() -> None:
     data = json.loads(published(document, "none"))["data"]
     assert data["customer"]["address"]["city"] == "Berlin"
     assert data["customer"]["name"] == f"{REDACTED} & Sons"
-    assert data["extra"] == {"solutionArea": f"Security for {REDACTED}"}
+    assert data["solutionArea"] == f"Security for {REDACTED}"
     assert data["status"] == "Active"
     assert data["requirements"]["solutions"][0]["id"] == "1"
     assert not {"notes", "team", "warnings"} & data.keys()
