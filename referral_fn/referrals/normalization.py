@@ -19,8 +19,9 @@ from referral_fn.referrals.referral_parts import Consent, Invite, Organization, 
 from referral_fn.referrals.wire import Referral
 from referral_fn.timestamps import utc
 
-_ATTRIBUTE = re.compile(r"[\x21-\x7e]{1,128}")
-"""What this app lets into a CloudEvents attribute: narrower than the specification, so that every broker takes it."""
+_ATTRIBUTE = re.compile(r"[\x21-\x24\x26-\x3f\x41-\x7e]{1,128}")
+"""What this app lets into a CloudEvents attribute: printable ASCII without spaces, `%` and `@`. The specification
+allows more, but not every broker does, and an email address does not belong there."""
 
 
 def normalize(
@@ -42,12 +43,12 @@ def normalize(
         The event. The same snapshot of a referral has the same `id` under every policy; another snapshot has another.
     """
     warnings = Warnings()
-    data = _data(referral, collection, warnings)
-    version = _version(referral, data)
-    if warnings.findings:
-        data["warnings"] = warnings.findings
+    complete = _data(referral, collection, warnings)
+    version = _version(referral, complete)
+    complete["warnings"] = warnings.findings
+    data = contact_policy.restrict(present(complete), policy, collection)
     updated_at = data.get("updatedAt")
-    extensions = {"partitionkey": _attribute(referral.engagementId) or data["referralId"]}
+    extensions = {"partitionkey": _attribute(data.get("engagementId")) or data["referralId"]}
     if updated_at:
         extensions["sequence"] = updated_at
     return events.Event(
@@ -58,7 +59,7 @@ def normalize(
         subject=data["referralId"],
         time=updated_at,
         extensions=extensions | dict(context or {}),
-        data=contact_policy.restrict(data, policy),
+        data=data,
     )
 
 

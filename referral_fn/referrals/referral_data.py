@@ -132,6 +132,6 @@ class ReferralData(TypedDict):
     extra: NotRequired[dict[str, Any] | None]
     """All upstream fields without a place of their own, nested as upstream nests them; list items by their index."""
     omitted: NotRequired[list[str] | None]
-    """What was left out because it could name a person: JSON Pointers. Absent where people may appear."""
+    """What was left out because it could name a person: JSON Pointers, with `*` for any item of a list."""
     warnings: NotRequired[list[Finding] | None]
     """What is odd, and was kept."""

@@ -63,7 +63,7 @@ def test_the_seed_becomes_this_event() -> None:
 
 
 @given(referral_documents)
-@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
 def test_whatever_is_read_becomes_a_valid_event(document: dict[str, Any]) -> None:
     made = event_of(document)
     VALIDATOR.validate(json.loads(made.encode())["data"])
@@ -72,7 +72,7 @@ def test_whatever_is_read_becomes_a_valid_event(document: dict[str, Any]) -> Non
 
 
 @given(referral_documents, st.sampled_from(["full", "consented", "none"]))
-@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 def test_the_same_snapshot_has_the_same_id_under_every_policy(document: dict[str, Any], policy: Any) -> None:
     reordered = dict(reversed(document.items()))
     assert event_of(document).id == event_of(reordered, policy=policy, context=CONTEXT).id
@@ -90,7 +90,7 @@ def test_a_changed_snapshot_has_another_id(document: dict[str, Any]) -> None:
 
 
 @given(referral_documents)
-@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 def test_no_undeclared_top_level_field_is_dropped(document: dict[str, Any]) -> None:
     wire = read_referral(encode(document), document["id"])
     undeclared = {name for name, value in (wire.model_extra or {}).items() if value is not None}
