@@ -1,7 +1,7 @@
 """Whose personal data an event may contain: the setting `REFERRAL_CONTACTS`."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, cast, get_args
 from urllib.parse import quote
 
@@ -151,7 +151,8 @@ def restrict(data: ReferralData, policy: Policy, collection: str) -> ReferralDat
     restricted = cast("ReferralData", _keep(complete, ALLOWED, "", omitted))
     restricted["links"] = _links(restricted, data.get("links") or Links(), collection)
     restricted["omitted"] = list(omitted)
-    restricted["warnings"] = [finding for finding in data.get("warnings") or () if not _is_omitted(finding, omitted)]
+    gone = ("/links", *omitted)
+    restricted["warnings"] = [finding for finding in data.get("warnings") or () if not _is_about(finding, gone)]
     return present(restricted)
 
 
@@ -192,6 +193,7 @@ def _links(restricted: ReferralData, links: Links, collection: str) -> Links:
     )
 
 
-def _is_omitted(finding: Finding, omitted: Mapping[str, None]) -> bool:
-    path = _INDEX.sub("/*", finding["path"])
-    return not path or any(f"{path}/".startswith(f"{left_out}/") for left_out in omitted)
+def _is_about(finding: Finding, paths: Iterable[str]) -> bool:
+    """Whether a finding is about one of the fields, or about none in particular."""
+    field = _INDEX.sub("/*", finding["path"])
+    return not field or any(f"{field}/".startswith(f"{path}/") for path in paths)
