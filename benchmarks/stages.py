@@ -16,7 +16,7 @@ from benchmarks.documents import SEED_ID, SIZES, referral
 from referral_fn import strict_json
 from referral_fn.credentials.token_source import TokenSource
 from referral_fn.referrals.normalization import normalize
-from referral_fn.referrals.phone_numbers import to_e164
+from referral_fn.referrals.phone_numbers import normalize_phone
 from referral_fn.referrals.wire import read_referral
 from referral_fn.webhooks.signature import Claim, Signer, check_signature
 
@@ -52,7 +52,7 @@ def rounds(number: int) -> dict[str, dict[str, list[float]]]:
             "parse, with all checks of JSON": partial(strict_json.loads, body),
             "parse and validate": partial(read_referral, body, SEED_ID),
             "normalize": partial(normalize, wire, collection=COLLECTION),
-            "of that, one telephone number": partial(to_e164, "(403) 569-8759", "CA"),
+            "of that, one telephone number": partial(normalize_phone, "(403) 569-8759", "CA"),
             "normalize, people left out": partial(normalize, wire, collection=COLLECTION, policy="none"),
             "serialize": made.encode,
             "sign a notification (the stand-in's part)": partial(key.sign, body, padding.PKCS1v15(), SHA256()),

@@ -55,7 +55,7 @@ param referralsAuth string
 param referralsAppTenantId string = ''
 param referralsAppClientId string = ''
 
-@allowed(['full', 'consented', 'none'])
+@allowed(['full', 'contactable', 'consented', 'none'])
 param referralContacts string = 'full'
 param webhookCertificateHosts string = '3psostorageacct.blob.core.windows.net'
 param webhookExtraRoots string = ''

@@ -131,7 +131,7 @@ class Settings(CredentialSettings):
     events_url: Annotated[str, AfterValidator(_queue_url)] = Field(alias="EVENTS_URL")
     rejects_url: Annotated[str, AfterValidator(_queue_url)] = Field(alias="REJECTS_URL")
     requests_url: Annotated[str, AfterValidator(_queue_url)] = Field(alias="REQUESTS_URL")
-    contacts: Literal["full", "consented", "none"] = Field("full", alias="REFERRAL_CONTACTS")
+    contacts: Literal["full", "contactable", "consented", "none"] = Field("full", alias="REFERRAL_CONTACTS")
     webhook_certificate_hosts: Annotated[tuple[str, ...], BeforeValidator(_list), AfterValidator(_hosts)] = Field(
         ("3psostorageacct.blob.core.windows.net",), alias="WEBHOOK_CERTIFICATE_HOSTS"
     )

@@ -9,7 +9,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from typing_extensions import is_typeddict
 
 from referral_fn import errors
-from referral_fn.referrals import events, referral_data
+from referral_fn.referrals import events, referral_data, referral_parts
 from referral_fn.referrals.normalization import normalize
 from referral_fn.referrals.wire import read_referral
 
@@ -50,7 +50,7 @@ _OPTIONAL = {
 }
 _NEVER = {events.REFERRAL_TYPE: set[str](), events.REJECT_TYPE: {"partitionkey", "sequence"}}
 
-for types in (events, referral_data, errors):
+for types in (events, referral_data, referral_parts, errors):
     for member in vars(types).values():
         if is_typeddict(member):  # their fields' docstrings are the schema's descriptions
             member.__pydantic_config__ = ConfigDict(use_attribute_docstrings=True)

@@ -7,6 +7,11 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from referral_fn.referrals.events import Event
+from referral_fn.referrals.normalization import normalize
+from referral_fn.referrals.referral_data import ReferralData
+from referral_fn.referrals.wire import read_referral
+
 SEED_ID = "fa2ebe8d-754c-4d43-baa1-c31688a9c8ff"
 COLLECTION = "https://api.partner.microsoft.com/v1/referrals"
 
@@ -18,6 +23,16 @@ _SEED: dict[str, Any] = json.loads(
 def seed(**changes: Any) -> dict[str, Any]:
     """The seed's referral, with some top-level fields replaced."""
     return copy.deepcopy(_SEED) | changes
+
+
+def event_of(document: dict[str, Any], **options: Any) -> Event[ReferralData]:
+    """The event of a referral, in process."""
+    return normalize(read_referral(encode(document), document["id"].lower()), collection=COLLECTION, **options)
+
+
+def data_of(**changes: Any) -> Any:
+    """The data of the event of the seed's referral, with some top-level fields replaced."""
+    return event_of(seed(**changes)).data
 
 
 def encode(document: Any) -> bytes:

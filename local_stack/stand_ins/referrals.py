@@ -1,4 +1,4 @@
-"""Two dozen referrals of fictional customers: every documented shape, old and new, and some oddities."""
+"""Referrals of fictional customers: the shapes of 2018, 2019 and today, every kind of lead, and some oddities."""
 
 import json
 import uuid
@@ -17,9 +17,15 @@ _BY_PARTNER = {
 }
 
 
-def _referral(name: str, **changes: Any) -> dict[str, Any]:
-    """A referral in today's shape, its IDs made of its name."""
+def _ids(name: str) -> tuple[str, str, str]:
+    """A referral's ID, its engagement's and its entity tag, the same for the same name."""
     referral_id, engagement_id, tag = (str(uuid.uuid5(_NAMESPACE, f"{name} {part}")) for part in ("r", "e", "t"))
+    return referral_id, engagement_id, tag
+
+
+def _referral(name: str, **changes: Any) -> dict[str, Any]:
+    """A referral in the shape of 2019, its IDs made of its name."""
+    referral_id, engagement_id, tag = _ids(name)
     document = {
         "id": referral_id,
         "engagementId": engagement_id,
@@ -82,6 +88,117 @@ def _customer(**changes: Any) -> dict[str, Any]:
 def _details(**changes: Any) -> dict[str, Any]:
     return {**_referral("details")["details"], **changes}
 
+
+def today(name: str, **changes: Any) -> dict[str, Any]:
+    """A co-sell opportunity with every field of today's answers, its IDs made of its name."""
+    referral_id, engagement_id, _ = _ids(name)
+    document = _referral(name) | {
+        "@odata.context": "https://api.partner.microsoft.com/v1.0/$metadata#referrals/$entity",
+        "type": "Shared",
+        "qualification": "SalesQualified",
+        "direction": "Outgoing",
+        "status": "Active",
+        "substatus": "Accepted",
+        "statusReason": "Budget approved",
+        "externalReferenceId": "0064x00000AbCdEAAV",
+        "acceptedDateTime": "2026-01-12T09:00:00Z",
+        "closedDateTime": None,
+        "salesStage": "Develop",
+        "mpnId": "1234567",
+        "campaignId": "CMP-20250-X7Q",
+        "quality": "High",
+        "isSpam": False,
+        "favorite": True,
+        "tags": ["expansion"],
+        "referralSource": "MicrosoftPartnerCenter",
+        "referralProgram": "CoSell",
+        "callToAction": "ContactMe",
+        "createdVia": "API",
+        "lastModifiedVia": "PartnerCenter",
+        "lastRunId": "run-5",
+        "dealSensitivity": "None",
+        "registrationStatus": "ReviewPending",
+        "registrations": [
+            {"id": "REG-77", "status": "Submitted", "contract": {"value": 48000.50, "currency": "GBP", "term": "P3Y"}}
+        ],
+        "solutionArea": "Business Applications",
+        "solutionPlay": "Modernize ERP",
+        "partnerRole": ["SolutionProvider", "Reseller"],
+        "customerMarketplaceIntent": "HaveNotDecided",
+        "trackingInfo": {"microsoftMsxId": "7-3KXYZ12", "microsoftUSFedLeadId": None, "migratedPSCDealId": "PSC-9"},
+        "attributes": {"objectType": "Referral"},
+        "inviteContext": {
+            "notes": "Please join the demonstration.",
+            "assistanceRequestCode": "ProofOfConceptOrDemo",
+            "invitedMpnId": "7654321",
+            "invitedBy": {"organizationId": "ptnr-1", "organizationName": "Northwind Partners"},
+        },
+    }
+    document["customerProfile"] |= {
+        "isMatchingComplete": True,
+        "address": {
+            "addressLine1": "5 Example Road",
+            "addressLine2": "Second floor",
+            "city": "Leeds",
+            "state": "WYK",
+            "postalCode": "LS1 1AA",
+            "country": "GB",
+            "region": "England",
+        },
+        "ids": [{"profileType": "Duns", "id": "795986822"}, {"profileType": "External", "id": "6-EXAMPLE7"}],
+        "team": [
+            {
+                "firstName": "Ada",
+                "lastName": "Okafor",
+                "title": "Head of Purchasing",
+                "phoneNumber": "0113 496 0999",
+                "phoneValidationStatus": "Valid",
+                "email": "ada@example.com",
+                "emailValidationStatus": "Valid",
+                "contactPreference": {"locale": "en-GB", "disableNotifications": False},
+            }
+        ],
+    }
+    document["consent"] = {
+        "consentToToShareInfoWithOthers": True,
+        "consentToContact": True,
+        "consentToShareReferralWithMicrosoftSellers": True,
+    }
+    document["details"] |= {
+        "customerRequestedContact": True,
+        "customerAction": "TestDrive",
+        "incentiveLevel": "Standard",
+        "requirements": {
+            "industries": [{"id": "Retail"}],
+            "products": [{"id": "Dynamics365"}],
+            "services": [{"id": "Consulting"}],
+            "solutions": [
+                {
+                    "id": "SOL-1-ABC",
+                    "name": "Commerce",
+                    "type": "Name",
+                    "solutionType": "3P",
+                    "publisherName": "Northwind Partners",
+                    "price": 1500.25,
+                    "quantity": 12,
+                    "currency": "GBP",
+                    "closingDateTime": "2026-06-30T00:00:00Z",
+                }
+            ],
+            "offers": [{"id": "OFFER-3"}],
+            "salesPlays": [{"id": "ModernizeERP"}],
+            "additionalRequirements": {
+                "iot": {"azureCertifiedDevice": False, "siliconType": "ARM"},
+                "attributes": [{"type": "CustomerMarketplaceIntent", "id": "HaveNotDecided"}],
+            },
+        },
+    }
+    document["team"] = [{"firstName": "Bo", "lastName": "Lind", "email": "bo@example.net", "title": "Seller"}]
+    document["links"]["relatedReferrals"]["uri"] = f"{_API}?$filter=engagementId eq {engagement_id}"
+    return document | {"id": referral_id} | changes
+
+
+_SHARED = today("Shared with Microsoft")
 
 REFERRALS: list[dict[str, Any]] = [
     SEED,
@@ -164,5 +281,9 @@ REFERRALS: list[dict[str, Any]] = [
         ),
     ),
     _referral("A misspelt link", links={"self": {"uri": f"{_API}/x".replace("engagements", "engagments")}}),
+    _SHARED,
+    today("Microsoft's side of it", engagementId=_SHARED["engagementId"], organizationId="msft", direction="Incoming"),
+    today("A private deal", consent={"consentToShareReferralWithMicrosoftSellers": False}),
+    today("Closed as an error", status="Closed", substatus="Error", closedDateTime="2026-02-01T10:00:00Z"),
 ]
 """All of them, the seed's first."""

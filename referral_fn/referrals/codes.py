@@ -4,7 +4,7 @@ STATUSES = {
     "None": {"None"},
     "New": {"Pending", "Received"},
     "Active": {"Accepted"},
-    "Closed": {"Won", "Lost", "Declined", "Expired"},
+    "Closed": {"Won", "Lost", "Declined", "Expired", "Error"},
 }
 """Each status with the substatuses that belong to it."""
 
@@ -25,8 +25,27 @@ SIZES = {
     "Morethan500employees",
     "Morethan20000employees",
 }
+SALES_STAGES = {"Qualify", "Develop", "Propose", "Close", *(str(percent) for percent in range(101))}
+"""Stages by name, or as a percentage of the way to the end."""
+
+NO_ASSISTANCE = "Unknown"
+ASSISTANCE_REQUESTS = {
+    NO_ASSISTANCE,
+    "GeneralOrOther",
+    "CustomerTechnicalArchitecture",
+    "ProofOfConceptOrDemo",
+    "QuotesOrLicensing",
+    "PostSalesCustomerSuccess",
+    "WorkloadSpecificValueProposition",
+}
+"""What kind of help the partner asks Microsoft for."""
+
+PROFILE_TYPES = frozenset({"Duns", "External"})
 SOLUTION_TYPES = {"None", "Category", "Name"}
-TARGET_TYPES = {"None", "BusinessProfileLocation", "SolutionProfile"}
+TARGET_TYPES = frozenset({"None", "BusinessProfileLocation", "SolutionProfile"})
+
+MARKETPLACE_INTENT = "CustomerMarketplaceIntent"
+"""The type of the additional requirement that says whether the customer means to buy in the marketplace."""
 
 MICROSOFT = "msft"
 """The organization ID of Microsoft."""

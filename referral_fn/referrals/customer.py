@@ -3,10 +3,11 @@
 import iso3166
 
 from referral_fn.referrals import wire
-from referral_fn.referrals.codes import SIZES
+from referral_fn.referrals.codes import PROFILE_TYPES, SIZES
 from referral_fn.referrals.contacts import contacts
 from referral_fn.referrals.findings import Warnings
-from referral_fn.referrals.referral_data import Address, Customer, Identifier, Size, present
+from referral_fn.referrals.identifiers import identifiers
+from referral_fn.referrals.referral_parts import Address, Customer, Size, present
 
 
 def customer(profile: wire.CustomerProfile | None, warnings: Warnings) -> Customer | None:
@@ -14,14 +15,15 @@ def customer(profile: wire.CustomerProfile | None, warnings: Warnings) -> Custom
     if profile is None:
         return None
     address = _address(profile.address, warnings)
-    region = address.get("country") if address else None
+    country = address.get("country") if address else None
     return present(
         Customer(
             name=profile.name,
             size=_size(profile.size, warnings),
             address=address,
-            ids=_ids(profile.ids),
-            contacts=contacts(profile.team, region, "/customer/contacts", warnings),
+            ids=identifiers(profile.ids, PROFILE_TYPES, "/customer/ids", warnings),
+            matchingComplete=profile.isMatchingComplete,
+            contacts=contacts(profile.team, country, "/customer/contacts", warnings),
         )
     )
 
@@ -62,8 +64,3 @@ def _size(code: str | None, warnings: Warnings) -> Size | None:
     if high:
         return Size(code=code, min=int(low), max=int(high))
     return Size(code=code, min=int(low.removeprefix("Morethan")) + 1)
-
-
-def _ids(ids: list[wire.ProfileId | None] | None) -> list[Identifier]:
-    known = [present(Identifier(type=item.profileType, id=item.id)) for item in ids or () if item]
-    return [identifier for identifier in known if identifier]

@@ -8,7 +8,8 @@ from typing_extensions import TypedDict  # pydantic accepts no other before Pyth
 
 from referral_fn import strict_json
 from referral_fn.errors import Finding, Upstream
-from referral_fn.referrals.referral_data import Guid, ReferralData, Time
+from referral_fn.referrals.referral_data import ReferralData
+from referral_fn.referrals.referral_parts import Guid, Time
 
 REFERRAL_TYPE = "partnercenter.referral.v1"
 REJECT_TYPE = "partnercenter.referral.rejected.v1"

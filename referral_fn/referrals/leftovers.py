@@ -1,14 +1,24 @@
-"""What Partner Center sends beyond the fields that have a place of their own in the event."""
+"""What Partner Center sends beyond the fields that have a place of their own in the event.
+
+Nothing is lost but noise: null, blank text in a field that has a place, `@odata.context`, the `method` and `headers` of
+links, and the type of an identifier without an ID.
+"""
 
 from typing import Any
 
-from referral_fn.referrals.findings import Warnings
-from referral_fn.referrals.wire import Referral, Wire
+from referral_fn.referrals.findings import Warnings, pointer
+from referral_fn.referrals.wire import Link, Referral, Wire
 from referral_fn.referrals.wire_types import MAX_ITEMS, LongList
+
+NOISE: dict[type[Wire], frozenset[str]] = {
+    Referral: frozenset({"@odata.context"}),
+    Link: frozenset({"method", "headers"}),
+}
+"""Fields that say something about the answer, not about the referral."""
 
 
 def leftovers(referral: Referral, warnings: Warnings) -> dict[str, Any]:
-    """Return the undeclared fields and what is beyond the limit of a list.
+    """Return the undeclared fields, those of an unexpected shape, and what is beyond the limit of a list.
 
     Objects are nested as upstream nests them; items of a list are members named by their index.
     """
@@ -19,7 +29,7 @@ def leftovers(referral: Referral, warnings: Warnings) -> dict[str, Any]:
 
 
 def _undeclared(part: Wire, path: str, warnings: Warnings) -> dict[str, Any]:
-    extra = {name: value for name, value in (part.model_extra or {}).items() if value is not None}
+    extra = _unnamed(part, path, warnings) if part.model_extra else {}
     for name, value in part.__dict__.items():
         if isinstance(value, Wire):
             inner = _undeclared(value, f"{path}/{name}", warnings)
@@ -32,10 +42,21 @@ def _undeclared(part: Wire, path: str, warnings: Warnings) -> dict[str, Any]:
     return extra
 
 
+def _unnamed(part: Wire, path: str, warnings: Warnings) -> dict[str, Any]:
+    declared, noise = type(part).model_fields, NOISE.get(type(part), frozenset())
+    extra: dict[str, Any] = {}
+    for name, value in (part.model_extra or {}).items():
+        if name not in noise and value is not None:
+            extra[name] = value
+            if name in declared:
+                warnings.add(path + pointer(name), "has an unexpected shape, and is kept as sent")
+    return extra
+
+
 def _undeclared_in_items(items: list[Wire | None], path: str, warnings: Warnings) -> dict[str, Any]:
     extra: dict[str, Any] = {}
     for index, item in enumerate(items):
-        if item and (inner := _undeclared(item, f"{path}/{index}", warnings)):
+        if isinstance(item, Wire) and (inner := _undeclared(item, f"{path}/{index}", warnings)):
             extra[str(index)] = inner
     if isinstance(items, LongList):
         extra |= {str(index): item for index, item in enumerate(items.rest, MAX_ITEMS) if item is not None}

@@ -4,7 +4,7 @@ from urllib.parse import quote, urljoin
 
 from referral_fn.referrals import wire
 from referral_fn.referrals.findings import Warnings
-from referral_fn.referrals.referral_data import Links, present
+from referral_fn.referrals.referral_parts import Links, present
 
 MAX_LENGTH = 2048
 """Characters of a URL that is made absolute and escaped. Longer ones stay as sent, with a warning."""

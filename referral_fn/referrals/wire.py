@@ -3,13 +3,16 @@
 Fields are spelt as on the wire. Undeclared fields stay in `model_extra`, so that nothing is lost.
 """
 
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from referral_fn import strict_json
 from referral_fn.errors import Finding
 from referral_fn.referrals.findings import pointer
+from referral_fn.referrals.misfits import put_back, take_out
 from referral_fn.referrals.request import InvalidRequestError, read_referral_id
-from referral_fn.referrals.wire_types import Amount, Flag, Items, OneLink, ProfileIds, Text, Timestamp
+from referral_fn.referrals.wire_types import Amount, Flag, Items, OneLink, ProfileIds, Tags, Text, Texts, Timestamp
 
 MAX_FINDINGS = 50
 """Findings reported about one answer: enough to see what is wrong, and short enough for a reject."""
@@ -57,8 +60,11 @@ class ContactPreference(Wire):
 class Member(Wire):
     firstName: Text = None
     lastName: Text = None
+    title: Text = None
     phoneNumber: Text = None
+    phoneValidationStatus: Text = None
     email: Text = None
+    emailValidationStatus: Text = None
     contactPreference: ContactPreference | None = None
 
 
@@ -71,6 +77,7 @@ class CustomerProfile(Wire):
     name: Text = None
     address: Address | None = None
     size: Text = None
+    isMatchingComplete: Flag = None
     team: Items[Member] = None
     ids: ProfileIds[ProfileId] = None
 
@@ -79,9 +86,10 @@ class Consent(Wire):
     consentToToShareInfoWithOthers: Flag = None
     consentToContact: Flag = None
     consentToMicrosoftToContactSpecificPartners: Flag = None
+    consentToShareReferralWithMicrosoftSellers: Flag = None
 
 
-class Requirement(Wire):
+class Tag(Wire):
     id: Text = None
 
 
@@ -89,13 +97,31 @@ class Solution(Wire):
     id: Text = None
     name: Text = None
     type: Text = None
+    solutionType: Text = None
+    publisherName: Text = None
+    price: Amount = None
+    quantity: Amount = None
+    currency: Text = None
+    closingDateTime: Timestamp = None
+
+
+class Attribute(Wire):
+    type: Text = None
+    id: Text = None
+
+
+class AdditionalRequirements(Wire):
+    attributes: Items[Attribute] = None
 
 
 class Requirements(Wire):
-    industries: Items[Requirement] = None
-    products: Items[Requirement] = None
-    services: Items[Requirement] = None
+    industries: Tags[Tag] = None
+    products: Tags[Tag] = None
+    services: Tags[Tag] = None
     solutions: Items[Solution] = None
+    offers: Tags[Tag] = None
+    salesPlays: Tags[Tag] = None
+    additionalRequirements: AdditionalRequirements | None = None
 
 
 class Details(Wire):
@@ -103,6 +129,9 @@ class Details(Wire):
     dealValue: Amount = None
     currency: Text = None
     closingDateTime: Timestamp = None
+    customerRequestedContact: Flag = None
+    customerAction: Text = None
+    incentiveLevel: Text = None
     requirements: Requirements | None = None
 
 
@@ -113,6 +142,8 @@ class Inviter(Wire):
 
 class InviteContext(Wire):
     notes: Text = None
+    assistanceRequestCode: Text = None
+    invitedMpnId: Text = None
     invitedBy: Inviter | None = None
 
 
@@ -130,6 +161,22 @@ class Links(Wire):
     relatedReferrals: OneLink[Link] = None
 
 
+class TrackingInfo(Wire):
+    microsoftMsxId: Text = None
+
+
+class Contract(Wire):
+    value: Amount = None
+    currency: Text = None
+    term: Text = None
+
+
+class Registration(Wire):
+    id: Text = None
+    status: Text = None
+    contract: Contract | None = None
+
+
 class Referral(Wire):
     """The document itself. Only the ID is required."""
 
@@ -139,17 +186,38 @@ class Referral(Wire):
     externalReferenceId: Text = None
     organizationId: Text = None
     organizationName: Text = None
+    businessProfileId: Text = None
+    mpnId: Text = None
     createdDateTime: Timestamp = None
     updatedDateTime: Timestamp = None
     expirationDateTime: Timestamp = None
     acceptedDateTime: Timestamp = None
+    closedDateTime: Timestamp = None
     status: Text = None
     substatus: Text = None
     statusDetail: Text = None
     statusReason: Text = None
+    salesStage: Text = None
     qualification: Text = None
+    quality: Text = None
+    isSpam: Flag = None
     type: Text = None
     direction: Text = None
+    referralSource: Text = None
+    referralProgram: Text = None
+    callToAction: Text = None
+    campaignId: Text = None
+    createdVia: Text = None
+    lastModifiedVia: Text = None
+    dealSensitivity: Text = None
+    favorite: Flag = None
+    tags: Tags[Tag] = None
+    solutionArea: Text = None
+    solutionPlay: Text = None
+    partnerRole: Texts = None
+    customerMarketplaceIntent: Text = None
+    registrationStatus: Text = None
+    registrations: Items[Registration] = None
     eTag: Text = None
     customerProfile: CustomerProfile | None = None
     consent: Consent | None = None
@@ -157,6 +225,7 @@ class Referral(Wire):
     team: Items[Member] = None
     inviteContext: InviteContext | None = None
     target: Items[Target] = None
+    trackingInfo: TrackingInfo | None = None
     links: Links | None = None
 
 
@@ -175,13 +244,25 @@ def read_referral(body: bytes, asked_id: str) -> Referral:
     if not isinstance(document, dict):
         raise InvalidReferralError(Finding(path="", rule="must be a JSON object"))
     try:
-        referral = Referral.model_validate(document)
+        referral = _validate(document)
         if read_referral_id(referral.id, "/id") != asked_id:
             raise InvalidReferralError(Finding(path="/id", rule="must be the ID that was asked for"))
     except ValidationError as error:
         raise InvalidReferralError(*_findings(error)) from None
     except InvalidRequestError as error:
         raise InvalidReferralError(Finding(path=error.path, rule=error.rule)) from None
+    return referral
+
+
+def _validate(document: dict[str, Any]) -> Referral:
+    try:
+        return Referral.model_validate(document)
+    except ValidationError as error:
+        misfits = take_out(document, error)
+        if not misfits:
+            raise
+    referral = Referral.model_validate(document)
+    put_back(referral, misfits)
     return referral
 
 

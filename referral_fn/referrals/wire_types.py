@@ -78,6 +78,16 @@ def _ids(value: Any) -> Any:
     return [value] if isinstance(value, dict) else value
 
 
+def _tag(value: Any) -> Any:
+    """Accept a bare ID as an object that has an ID."""
+    return {"id": value} if isinstance(value, str) else value
+
+
+def _one_or_more(value: Any) -> Any:
+    """Accept one text as a list of it."""
+    return [value] if isinstance(value, str) else value
+
+
 def _link(value: Any) -> Any:
     """Accept a bare URL as a link."""
     return {"uri": value} if isinstance(value, str) else value
@@ -89,4 +99,6 @@ Timestamp = Annotated[datetime | None, PlainValidator(_timestamp)]
 Amount = Annotated[Decimal | None, PlainValidator(_amount)]
 Items = Annotated[list[T | None] | None, WrapValidator(_items)]
 ProfileIds = Annotated[Items[T], BeforeValidator(_ids)]
+Tags = Items[Annotated[T, BeforeValidator(_tag)]]
+Texts = Annotated[Items[str], BeforeValidator(_one_or_more)]
 OneLink = Annotated[T | None, BeforeValidator(_link)]
