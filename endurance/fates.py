@@ -11,8 +11,8 @@ FAULT_TIMES = (1, 2, 4, 8, 13)
 """How many requests in a row meet a fault; three are made at each try."""
 
 FAULTS: tuple[tuple[float, Fault, str | None], ...] = (
-    (0.0005, Fault("status", status=429, retry_after="1"), None),
-    (0.0005, Fault("status", status=503, retry_after="1"), None),
+    (0.0002, Fault("status", status=429, retry_after="1"), None),
+    (0.0002, Fault("status", status=503, retry_after="1"), None),
     (0.02, Fault("status", status=429), None),
     (0.02, Fault("status", status=500), None),
     (0.02, Fault("status", status=502), None),
