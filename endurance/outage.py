@@ -19,7 +19,9 @@ import aiohttp
 from rich.console import Console
 from rich.progress import Progress
 
-from endurance.chaos import Everyone, Worker, opened
+from endurance.fates import AnyReferral
+from endurance.load import open_queues
+from endurance.platform import Platform
 from local_stack.stack import STORAGE, Stack, running
 from local_stack.stand_ins.partner_center import ANY, Fault
 from referral_fn.queues.base import Message, Queue
@@ -49,14 +51,14 @@ async def run(count: int, hour: float, progress: Progress, kind: str = STORAGE) 
             "REFERRALS_RETRY_BUDGET": "0.5",
             "AzureFunctionsJobHost__extensions__queues__maxPollingInterval": "00:00:00.2",
         }
-        stack.partner_center.referrals = Everyone()
+        stack.partner_center.referrals = AnyReferral()
         connector = aiohttp.TCPConnector(ssl=stack.authority.client_context())
         async with (
             aiohttp.ClientSession(connector=connector) as session,
-            Worker(stack, stack.environment(queues, **settings)) as worker,
+            Platform(stack, stack.environment(queues, **settings)) as platform,
         ):
-            requests, events, _ = opened(stack, session, queues)
-            await worker.up.wait()
+            requests, events, _ = open_queues(stack, session, queues)
+            await platform.up.wait()
             started = time.monotonic()
             asked = [str(uuid.uuid4()) for _ in range(count)]
             arrived: dict[str, float] = {}
@@ -70,7 +72,7 @@ async def run(count: int, hour: float, progress: Progress, kind: str = STORAGE) 
                     await _until(started + due, progress, bar, started, hour, stack)
                     await requests.put(Message(referral_id.encode()))
                     if due <= HOURS / 4 * hour:
-                        at_first = worker.host.peak_memory if worker.host else 0
+                        at_first = platform.host.peak_memory if platform.host else 0
                 await _until(started + HOURS * hour, progress, bar, started, hour, stack)
                 stack.partner_center.faults.clear()
                 back = time.monotonic()
@@ -81,7 +83,7 @@ async def run(count: int, hour: float, progress: Progress, kind: str = STORAGE) 
             finally:
                 collecting.cancel()
                 await asyncio.gather(collecting, return_exceptions=True)
-            worker.look()
+            platform.look()
             calls = [(call.at - started) / hour for call in stack.partner_center.calls]
             latest = max(arrived.values(), default=back)
             return {
@@ -95,7 +97,7 @@ async def run(count: int, hour: float, progress: Progress, kind: str = STORAGE) 
                 "most calls in an hour, back": _most(at for at in calls if at >= HOURS),
                 "last arrival, hours after it was back": round((latest - back) / hour, 1),
                 "worker's memory after half a day, MiB": round(at_first / 2**20),
-                "worker's peak memory, MiB": round(worker.peak_memory / 2**20),
+                "worker's peak memory, MiB": round(platform.peak_memory / 2**20),
                 "calls": calls,
                 "arrivals": [(at - started) / hour for at in arrived.values()],
             }

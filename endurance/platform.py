@@ -1,0 +1,90 @@
+"""Azure's part in a run: starts the app's host again whenever it is gone, and kills hosts and workers when told to."""
+
+import asyncio
+import re
+from collections import Counter
+from typing import Self
+
+from local_stack.stack import Host, Stack
+
+LEASE = 3
+"""Seconds, for the ten minutes of a message's lease."""
+
+_HOST_OPTIONS = ("--lease", str(LEASE), "--restart-wait", "1")
+_EVENT = re.compile(r'"event":"([a-z.-]+)"')
+
+
+class Platform:
+    """One instance of the app."""
+
+    def __init__(self, stack: Stack, environment: dict[str, str]) -> None:
+        self._stack = stack
+        self._environment = environment
+        self._overrides: dict[str, str] = {}
+        self.host: Host | None = None
+        self.up = asyncio.Event()
+        self.kills: Counter[str] = Counter()
+        """Of hosts and workers."""
+        self.ended_by_themselves = 0
+        self.peak_memory = 0
+        """Bytes that a worker held at most."""
+        self.logged: Counter[str] = Counter()
+
+    async def __aenter__(self) -> Self:
+        self._running = asyncio.create_task(self._run())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.look()
+        self._running.cancel()
+        await asyncio.gather(self._running, return_exceptions=True)
+
+    async def _run(self) -> None:
+        while True:
+            environment, self._overrides = self._environment | self._overrides, {}
+            async with self._stack.host(environment, 0, *_HOST_OPTIONS) as self.host:
+                self.host.heard = self._hear
+                self.up.set()
+                status = await self.host.ended()
+                self.up.clear()
+                self.ended_by_themselves += status > 0
+
+    def check(self) -> None:
+        """Whether it is still started again.
+
+        Raises:
+            HostError: it did not come up.
+        """
+        if self._running.done():
+            self._running.result()
+
+    def kill_host(self) -> None:
+        """SIGKILL, at once. Its worker goes with it."""
+        if self.host and self.up.is_set():
+            self.up.clear()
+            self.kills["host"] += 1
+            self.look()
+            self.host.kill_now()
+
+    def kill_worker(self) -> None:
+        """SIGKILL, at once. Its host goes on."""
+        if self.host and self.up.is_set():
+            self.kills["worker"] += 1
+            self.look()
+            self.host.kill_worker()
+
+    def replace_host(self, overrides: dict[str, str]) -> None:
+        """Kill the host, and start the next one with other settings, once."""
+        self._overrides = overrides
+        self.kill_host()
+
+    def look(self) -> None:
+        """Note how much memory the worker has needed."""
+        if self.host:
+            self.peak_memory = max(self.peak_memory, self.host.peak_memory)
+
+    def _hear(self, line: str) -> None:
+        for event in _EVENT.findall(line):
+            self.logged[event] += 1
+        if "Executed 'Functions." in line and "(Failed" in line:
+            self.logged["failed invocations"] += 1
