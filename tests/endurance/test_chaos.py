@@ -5,23 +5,23 @@ from collections import Counter
 import pytest
 
 from endurance import chaos
-from endurance.chaos import Fed
+from endurance.fates import Asked
 
 
 @pytest.mark.parametrize(
-    ("fed", "wrong"),
+    ("asked", "wrong"),
     [
-        (Fed("event"), "lost"),
-        (Fed("event", Counter(a=2)), None),
-        (Fed("event", Counter("ab")), "has events of different IDs: ['a', 'b']"),
-        (Fed("event", rejects=Counter(["upstream-refused"])), "must end as event, and ended as ['upstream-refused']"),
-        (Fed("event", rejects=Counter(["retries-exhausted"]), given_up=True), None),
-        (Fed("referral-not-found", rejects=Counter(["referral-not-found"])), None),
-        (Fed("referral-not-found", Counter("a")), "must end as referral-not-found, and ended as ['event']"),
+        (Asked("event"), "lost"),
+        (Asked("event", Counter(a=2)), None),
+        (Asked("event", Counter("ab")), "has events of different IDs: ['a', 'b']"),
+        (Asked("event", rejects=Counter(["upstream-refused"])), "must end as event, and ended as ['upstream-refused']"),
+        (Asked("event", rejects=Counter(["retries-exhausted"]), gave_up=True), None),
+        (Asked("referral-not-found", rejects=Counter(["referral-not-found"])), None),
+        (Asked("referral-not-found", Counter("a")), "must end as referral-not-found, and ended as ['event']"),
     ],
 )
-def test_the_chaos_run_knows_a_wrong_fate(fed: Fed, wrong: str | None) -> None:
-    assert fed.wrong() == wrong
+def test_the_chaos_run_knows_a_wrong_fate(asked: Asked, wrong: str | None) -> None:
+    assert asked.violation() == wrong
 
 
 @pytest.mark.parametrize("what", ["lost", "other than expected", "in the poison queue", "events of nobody"])
@@ -29,10 +29,10 @@ def test_the_chaos_run_fails_for_one_referral(what: str) -> None:
     clean = dict.fromkeys(
         (
             *("lost", "other than expected", "in the poison queue", "events of nobody"),
-            *("given up beside one of them", "that stop workers"),
+            *("given up beside one of them", "that kill workers"),
         ),
         0,
     )
     assert not chaos.failed(clean)
     assert chaos.failed(clean | {what: 1})
-    assert chaos.failed(clean | {"given up beside one of them": 21, "that stop workers": 1})
+    assert chaos.failed(clean | {"given up beside one of them": 21, "that kill workers": 1})
