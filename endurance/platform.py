@@ -5,7 +5,8 @@ import re
 from collections import Counter
 from typing import Self
 
-from local_stack.stack import Host, Stack
+from local_stack.host.process import Host
+from local_stack.stack import Stack
 
 LEASE = 3
 """Seconds, for the ten minutes of a message's lease."""
