@@ -166,9 +166,8 @@ def _run_rejects(data: bytes) -> str:
     parts = [_read_reject(message) for message in messages]
     restored = Reject(tuple(parts)).restore()
     if request:
-        kept = dataclasses.replace(
-            request, attempt=0, changed_at=None
-        )  # a reject does not tell when the referral changed
+        # A reject does not keep when the referral changed.
+        kept = dataclasses.replace(request, attempt=0, changed_at=None)
         _promise(read_message(restored.body) == kept, "a request must survive being rejected")
     else:
         _promise(restored.body == data, "a message must survive being rejected")
