@@ -26,8 +26,8 @@ class App:
         self._session = session
         self.tokens = Tokens(settings, session)
         self.requests = self._open(settings.requests_url)
-        partner_center = PartnerCenter(settings, session, self.tokens.partner_center)
-        self.forwarder = Forwarder(settings, partner_center, self._open(settings.events_url))
+        self.partner_center = PartnerCenter(settings, session, self.tokens.partner_center)
+        self.forwarder = Forwarder(settings, self.partner_center, self._open(settings.events_url))
         self.queue_worker = QueueWorker(settings, self.forwarder, self.requests, self._open(settings.rejects_url))
         self.intake = Intake(
             Signers(session, settings.webhook_extra_roots),

@@ -17,7 +17,7 @@ from referral_fn.credentials.token_source import TokenSource
 from referral_fn.errors import PermanentError, RetryableError, Upstream
 from referral_fn.gate import Gate
 from referral_fn.http_call import NoResponseError
-from referral_fn.referrals.request import ReferralRequest
+from referral_fn.referrals.request import ReferralRequest, Trace
 from referral_fn.referrals.wire import InvalidReferralError, Referral, read_referral
 from referral_fn.retry import read_retry_after, retrying
 from referral_fn.settings import Settings
@@ -106,8 +106,12 @@ class PartnerCenter:
         self.mfa_required: str | None = None
         """Set to what to do while Partner Center requires multi-factor authentication that the user did not do."""
 
-    async def fetch(self, request: ReferralRequest) -> Fetched:
+    async def fetch(self, request: ReferralRequest, trace: Trace | None = None) -> Fetched:
         """Fetch a referral, in up to three quick attempts within `REFERRALS_RETRY_BUDGET` seconds.
+
+        Args:
+            request: the referral to fetch.
+            trace: the trace context to send; None for the request's own.
 
         Raises:
             PermanentError: `referral-not-found`, `upstream-refused`, `invalid-referral`, `event-too-large`.
@@ -115,30 +119,32 @@ class PartnerCenter:
                 `mfa-required`, `token-unavailable`.
         """
         return await retrying(
-            lambda seconds: self._attempt(request, seconds), budget=self._settings.retry_budget, on_timeout=_timeout
+            lambda seconds: self._attempt(request, trace or request.trace, seconds),
+            budget=self._settings.retry_budget,
+            on_timeout=_timeout,
         )
 
-    async def _attempt(self, request: ReferralRequest, seconds: float) -> Fetched:
+    async def _attempt(self, request: ReferralRequest, trace: Trace, seconds: float) -> Fetched:
         with self.gate.passage():
-            return await self._fetch(request, seconds)
+            return await self._fetch(request, trace, seconds)
 
-    async def _fetch(self, request: ReferralRequest, seconds: float) -> Fetched:
+    async def _fetch(self, request: ReferralRequest, trace: Trace, seconds: float) -> Fetched:
         started = time.monotonic()
         scope = self._settings.referrals_scope
         token = await self._tokens.token(scope, seconds=seconds)
-        answer = await self._get(request, token, seconds - (time.monotonic() - started))
+        answer = await self._get(request, trace, token, seconds - (time.monotonic() - started))
         if answer.status == HTTPStatus.UNAUTHORIZED:
             refused, left = token, seconds - (time.monotonic() - started)
             token = await self._tokens.token(scope, refused=refused, seconds=left)
             if token != refused:
-                answer = await self._get(request, token, seconds - (time.monotonic() - started))
+                answer = await self._get(request, trace, token, seconds - (time.monotonic() - started))
         if answer.status not in _DENIED:
             self.mfa_required = None
         if answer.status == HTTPStatus.OK:
             return Fetched(_read(answer, request.referral_id), answer.upstream)
         raise self._error(request, answer)
 
-    async def _get(self, request: ReferralRequest, token: str, seconds: float) -> _Answer:
+    async def _get(self, request: ReferralRequest, trace: Trace, token: str, seconds: float) -> _Answer:
         log_fields: dict[str, Any] = {"referralId": request.referral_id}
 
         async def correlate(sent: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
@@ -158,7 +164,7 @@ class PartnerCenter:
                 headers={
                     "Accept": "application/json",
                     "Authorization": f"Bearer {token}",
-                    **request.trace.attributes(),
+                    **trace.attributes(),
                 },
                 middlewares=(correlate,),
             )
