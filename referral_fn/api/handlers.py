@@ -105,7 +105,7 @@ async def health(open_app: OpenApp) -> Response:
     if reason := await app.tokens.check_consent():
         return _refusal("health", Problem("consent-lapsed", reason))
     if app.partner_center.mfa_required:
-        return _refusal("health", Problem("mfa-required", app.partner_center.mfa_required))
+        return _refusal("health", Problem("consent-lapsed", app.partner_center.mfa_required))
     return Response(HTTPStatus.OK, strict_json.dumps({"status": "ok"}))
 
 
