@@ -42,7 +42,7 @@ schemas: setup ## write the JSON Schemas, OpenAPI and AsyncAPI anew
 screenshot: setup-azurite ## take docs/page.png, a picture of the local stack's page; needs Chromium
 	@$(BIN)/python -m local_stack.demo.browser
 
-LOCK = $(BIN)/uv pip compile -q -U --generate-hashes --universal --no-annotate --custom-compile-command "make lock"
+LOCK = $(BIN)/uv pip compile -q -U --generate-hashes --no-strip-extras --universal --no-annotate --custom-compile-command "make lock"
 
 lock: setup ## pin the newest versions that pyproject.toml allows, with their hashes
 	@$(LOCK) --python-version 3.11 pyproject.toml -o requirements.txt
