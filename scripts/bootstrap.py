@@ -20,8 +20,8 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 BIN = VENV / "bin"
 WORKER = "local_stack/requirements-worker.txt"
-"""Microsoft's Python worker library. It declares Python 3.13 but runs on 3.11, too: pip is told to ignore what it declares.
-Its dependencies are in requirements-dev.txt.
+"""Microsoft's Python worker library. It declares Python 3.13 but runs on 3.11, too: pip is told to ignore what it
+declares. Its dependencies are in requirements-dev.txt.
 """
 
 NODE = "local_stack/requirements-node.txt"
