@@ -87,7 +87,7 @@ def document() -> dict[str, Any]:
                 "ReferralId": openapi.guid(),
                 "CloudEvent": {
                     "type": "object",
-                    "description": "Any CloudEvent whose subject is a referral ID, such as an event or a reject put back.",
+                    "description": "Any CloudEvent whose subject is a referral ID, such as an event or a reject.",
                     "required": ["specversion", "subject"],
                     "properties": {"specversion": {"type": "string"}, "subject": openapi.guid()},
                 },
