@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from referral_fn.referrals import events
 from referral_fn.referrals.codes import STATUSES
 from referral_fn.referrals.normalization import normalize
-from referral_fn.referrals.wire import read_referral
+from referral_fn.referrals.wire import InvalidReferralError, read_referral
 from schemas import event_schemas as schemas
 from tests.documents import COLLECTION, SEED_ID, data_of, encode, event_of, referral_documents, seed
 
@@ -227,3 +227,9 @@ def test_an_undocumented_field_is_tolerated_wherever_it_is() -> None:
     assert data["team"] == [{"firstName": "Li", "title": "5.5"}]
     assert data["requirements"]["solutions"] == [{"id": "1"}, {"id": "2"}]
     assert data["extra"]["details"]["requirements"] == {"offers": {"a": 1}, "solutions": {"1": {"price": []}}}
+
+
+def test_an_undocumented_field_is_never_the_reason_to_reject_a_referral() -> None:
+    with pytest.raises(InvalidReferralError) as raised:
+        event_of(seed(quality={}, name=[], team=[{"title": []}]))
+    assert [finding["path"] for finding in raised.value.findings] == ["/name"]
