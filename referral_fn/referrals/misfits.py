@@ -23,7 +23,7 @@ UNDOCUMENTED = frozenset(
 
 
 def take_out(document: dict[str, Any], error: ValidationError) -> dict[Path, Any]:
-    """Take the values of undocumented fields that an error is about out of a document, and return them by their path."""
+    """Take the values that an error is about, in undocumented fields, out of a document; return them by their path."""
     paths = {_undocumented_part(e["loc"]) for e in error.errors(include_url=False, include_input=False)} - {()}
     return {path: _parent(document, path).pop(path[-1]) for path in paths}
 
