@@ -10,7 +10,7 @@ run: setup-azurite ## run the app on this machine and send a referral through it
 	@$(BIN)/python -m local_stack $(if $(ONCE),--once) $(if $(AUTH),--auth $(AUTH)) $(if $(QUEUE),--queue $(QUEUE))
 
 unit: setup ## run the unit tests, in seconds; ARGS="-k name" runs a part
-	@$(BIN)/python -m pytest -n 0 -m "not e2e" $(ARGS)
+	@$(BIN)/python -m pytest -m "not e2e" $(ARGS)
 
 test: setup-tests ## run the unit and end-to-end tests; ARGS="-k name" runs a part, ARGS=--cov measures coverage
 	@$(BIN)/python -m pytest $(ARGS)
