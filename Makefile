@@ -30,8 +30,13 @@ outage: setup-azurite ## take Partner Center down for two days, an hour a second
 fuzz: setup ## read N=1000000 hostile inputs; TARGET=answers reads one kind
 	@$(BIN)/python -m endurance.fuzzing $(if $(N),-n $(N)) $(if $(TARGET),--target $(TARGET))
 
-check: setup ## lint, check the formatting, check the types
+check: setup ## lint, check formatting, types, spelling, workflows and scripts
 	@$(BIN)/ruff check && $(BIN)/ruff format --check -q && $(BIN)/mypy
+	@$(BIN)/codespell
+	@PATH="$(CURDIR)/$(BIN):$$PATH" zizmor --offline --no-progress -q .github
+	@$(BIN)/check-jsonschema -q --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@$(BIN)/check-jsonschema -q --builtin-schema vendor.dependabot .github/dependabot.yml
+	@$(BIN)/shellcheck infra/federated-credential.sh .ci/run
 
 bench: setup-azurite ## print what the code costs, beside its floor
 	@$(BIN)/python -m benchmarks
