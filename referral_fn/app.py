@@ -13,6 +13,8 @@ from referral_fn.queue_worker import QueueWorker
 from referral_fn.queues.base import Queue
 from referral_fn.queues.opening import open_queue
 from referral_fn.settings import Settings, read_settings
+from referral_fn.state.memory import Memory
+from referral_fn.state.table import StorageTable
 from referral_fn.webhooks.certificates import Signers
 from referral_fn.webhooks.intake import Intake
 from referral_fn.webhooks.recent import RecentNotifications
@@ -27,7 +29,8 @@ class App:
         self.tokens = Tokens(settings, session)
         self.requests = self._open(settings.requests_url)
         partner_center = PartnerCenter(settings, session, self.tokens.partner_center)
-        self.forwarder = Forwarder(settings, partner_center, self._open(settings.events_url))
+        self.memory = self._open_memory(settings.state_url) if settings.state_url else None
+        self.forwarder = Forwarder(settings, partner_center, self._open(settings.events_url), self.memory)
         self.queue_worker = QueueWorker(settings, self.forwarder, self.requests, self._open(settings.rejects_url))
         self.intake = Intake(
             Signers(session, settings.webhook_extra_roots),
@@ -51,6 +54,9 @@ class App:
         """Close all connections."""
         await self._session.close()
         await self.tokens.close()
+
+    def _open_memory(self, url: str) -> Memory:
+        return Memory(StorageTable(url, self._session, self.tokens.identity))
 
     def _open(self, url: str) -> Queue:
         return open_queue(url, self._session, self.tokens.identity, self.settings.service_bus_max_message)

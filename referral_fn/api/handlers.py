@@ -13,7 +13,7 @@ from referral_fn.api.problems import Problem
 from referral_fn.errors import RetryableError, SignatureError
 from referral_fn.referrals.events import CONTENT_TYPE
 from referral_fn.referrals.messages import request_message
-from referral_fn.referrals.outcome import Forwarded
+from referral_fn.referrals.outcome import Forwarded, Unchanged
 from referral_fn.referrals.request import (
     MAX_NOTIFICATION,
     REFERRAL_EVENTS,
@@ -118,6 +118,8 @@ async def _forward(app: "App", headers: Mapping[str, str], referral_id: str) -> 
     outcome = await app.forwarder.forward(asked)
     if isinstance(outcome, Forwarded):
         return Response(HTTPStatus.OK, outcome.encoded, CONTENT_TYPE)
+    if isinstance(outcome, Unchanged):
+        return Response(HTTPStatus.OK, outcome.event.encode(), CONTENT_TYPE)
     return _refusal("forward_referral", problems.of_outcome(outcome), referralId=referral_id)
 
 

@@ -30,6 +30,11 @@ REFERRAL_EVENTS = ("referral-created", "referral-updated", "related-referral-cre
 TEST_EVENT = "test-created"
 """The notification that Partner Center sends to test a webhook."""
 
+RECONCILE, BACKFILL = "reconcile", "backfill"
+"""The causes of requests that the app makes by itself: for referrals that Partner Center lists."""
+
+_AUTOMATIC_CAUSES = {*REFERRAL_EVENTS, RECONCILE, BACKFILL}
+
 
 class InvalidRequestError(ValueError):
     """The message or body is not a valid request.
@@ -80,6 +85,13 @@ class ReferralRequest:
     """What led to it, such as the notification `referral-updated`."""
     changed_at: datetime | None = None
     """When the referral changed, as the notification says."""
+    republish: bool = False
+    """Whether somebody asked for an event even if this version was published already, as `replay` does."""
+
+    @property
+    def is_automatic(self) -> bool:
+        """Whether nobody asked for an event: a version that was published already need not be published again."""
+        return self.cause in _AUTOMATIC_CAUSES and not self.republish
 
     def event_attributes(self) -> dict[str, str]:
         """What the event carries from its request, as CloudEvents extension attributes."""
@@ -98,6 +110,7 @@ class ReferralRequest:
                 "firstSeen": utc(self.first_seen),
                 **self.event_attributes(),
                 **({"changedAt": utc(self.changed_at)} if self.changed_at else {}),
+                **({"republish": True} if self.republish else {}),
             }
         )
 
@@ -155,6 +168,7 @@ def parse_envelope(document: dict[str, Any]) -> ReferralRequest:
         Trace.of(document),
         _read_cause(document),
         _read_time(document, "changedAt"),
+        document.get("republish") is True,
     )
 
 
