@@ -2,6 +2,7 @@
 
 import gc
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Self
 
 import aiohttp
@@ -12,12 +13,29 @@ from referral_fn.partner_center import PartnerCenter
 from referral_fn.queue_worker import QueueWorker
 from referral_fn.queues.base import Queue
 from referral_fn.queues.opening import open_queue
+from referral_fn.reconcile import Reconciler
+from referral_fn.referral_list import ReferralList
 from referral_fn.settings import Settings, read_settings
 from referral_fn.state.memory import Memory
-from referral_fn.state.table import StorageTable
+from referral_fn.state.table import StorageTable, Table
+from referral_fn.state.watermark import Watermark
 from referral_fn.webhooks.certificates import Signers
 from referral_fn.webhooks.intake import Intake
 from referral_fn.webhooks.recent import RecentNotifications
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What `STATE_URL` turns on."""
+
+    memory: Memory
+    reconciler: Reconciler
+
+    @classmethod
+    def open(cls, table: Table, referral_list: ReferralList, requests: Queue) -> Self:
+        """Wire up what works with the table."""
+        memory = Memory(table)
+        return cls(memory, Reconciler(referral_list, memory, Watermark(table), requests))
 
 
 class App:
@@ -29,8 +47,9 @@ class App:
         self.tokens = Tokens(settings, session)
         self.requests = self._open(settings.requests_url)
         partner_center = PartnerCenter(settings, session, self.tokens.partner_center)
-        self.memory = self._open_memory(settings.state_url) if settings.state_url else None
-        self.forwarder = Forwarder(settings, partner_center, self._open(settings.events_url), self.memory)
+        self.state = self._open_state(settings.state_url, partner_center) if settings.state_url else None
+        memory = self.state.memory if self.state else None
+        self.forwarder = Forwarder(settings, partner_center, self._open(settings.events_url), memory)
         self.queue_worker = QueueWorker(settings, self.forwarder, self.requests, self._open(settings.rejects_url))
         self.intake = Intake(
             Signers(session, settings.webhook_extra_roots),
@@ -55,8 +74,10 @@ class App:
         await self._session.close()
         await self.tokens.close()
 
-    def _open_memory(self, url: str) -> Memory:
-        return Memory(StorageTable(url, self._session, self.tokens.identity))
+    def _open_state(self, url: str, partner_center: PartnerCenter) -> State:
+        table = StorageTable(url, self._session, self.tokens.identity)
+        referral_list = ReferralList(partner_center, self.settings.source)
+        return State.open(table, referral_list, self.requests)
 
     def _open(self, url: str) -> Queue:
         return open_queue(url, self._session, self.tokens.identity, self.settings.service_bus_max_message)
