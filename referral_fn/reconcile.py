@@ -103,8 +103,9 @@ class Reconciler:
             if not dry_run:
                 await _for_each(differences, self._request)
             on_page(report, differences)
-            if page.skip_token and time.monotonic() - clock > seconds and (resume_at := _resume_at(page, report.since)):
-                reached = min(started, resume_at)
+            is_late = page.skip_token is not None and time.monotonic() - clock > seconds
+            if is_late and (resume_at := _resume_at(page, report.since, started)):
+                reached = resume_at
                 break
         if not dry_run and not (watermark and since and since > watermark):
             await self._watermark.move(reached)
@@ -165,13 +166,15 @@ class Reconciler:
         await self._requests.put(request_message(request))
 
 
-def _resume_at(page: Page, since: datetime) -> datetime | None:
-    """The watermark with which the next run goes on after this page.
+def _resume_at(page: Page, since: datetime, started: datetime) -> datetime | None:
+    """The watermark with which the next run, which starts `OVERLAP` earlier, goes on after this page.
 
-    None if it would get no further than this one, or if the page is not in the order of changes.
+    None if the page is not in the order of changes, or if the next run would get no further than this one.
     """
     times = [one.updated_at for one in page.referrals if one.updated_at]
-    return times[-1] + OVERLAP if times and times == sorted(times) and times[-1] > since else None
+    if times and times == sorted(times) and since < times[-1] < started - OVERLAP:
+        return times[-1] + OVERLAP
+    return None
 
 
 _BAD_REQUEST = 400

@@ -54,8 +54,8 @@ class World:
         self.queries.append(query)
         if query.condition and self.refuses_filter:
             raise PermanentError("upstream-refused", "no", upstream=Upstream(status=400))
-        since = query.condition.rpartition(" ")[2] if query.condition else ""
-        rows = sorted((utc(at), key) for key, at in self.updated.items() if utc(at) >= since)
+        since = read_utc(query.condition.rpartition(" ")[2]) if query.condition else NOW - timedelta(days=9)
+        rows = sorted((utc(at), key) for key, at in self.updated.items() if at >= since)
         if query.order_by.endswith("desc"):
             rows.reverse()
         while True:
@@ -199,7 +199,7 @@ async def test_a_queue_in_trouble_ends_the_run() -> None:
     async def put(message: Message, *, delay: float = 0) -> None:
         raise RetryableError("queue-unavailable", f"down: {message} {delay}")
 
-    world.put = put  # type: ignore[method-assign,assignment]
+    world.put = put  # type: ignore[method-assign]
     with pytest.raises(RetryableError):
         await world.reconciler.run()
     assert await Watermark(world.table).read() is None

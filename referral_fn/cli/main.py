@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import Protocol
 
-from referral_fn.cli import consent, doctor, forward, output, replay, webhook
+from referral_fn.cli import consent, doctor, forward, output, reconcile, replay, webhook
 from referral_fn.cli.errors import CommandError
 from referral_fn.errors import RetryableError
 from referral_fn.referrals.request import InvalidRequestError
@@ -37,6 +37,7 @@ class Command(Protocol):
 COMMANDS: dict[str, Command] = {
     "forward": forward,
     "replay": replay,
+    "reconcile": reconcile,
     "webhook": webhook,
     "consent": consent,
     "doctor": doctor,
