@@ -48,6 +48,8 @@ class Report:
     missed: int = 0
     """How many of those a notification should have announced."""
     seconds: float = 0.0
+    newest_first: bool = False
+    """Whether the list was read backwards, because its filter was refused."""
 
 
 OnPage = Callable[[Report, Sequence[Comparison]], None]
@@ -97,14 +99,14 @@ class Reconciler:
         watermark = await self._watermark.read()
         report = Report(since or (watermark - OVERLAP if watermark else started - FIRST_RUN))
         reached = started
-        async for page in self._pages(report.since):
+        async for page in self._pages(report):
             differences = [one for one in await compare(page.referrals, self._memory) if not one.is_current]
             self._count(report, page, differences, started)
             if not dry_run:
                 await _for_each(differences, self._request)
             on_page(report, differences)
             is_late = page.skip_token is not None and time.monotonic() - clock > seconds
-            if is_late and (resume_at := _resume_at(page, report.since, started)):
+            if is_late and (resume_at := _resume_at(page, report, started)):
                 reached = resume_at
                 break
         if not dry_run and not (watermark and since and since > watermark):
@@ -123,12 +125,13 @@ class Reconciler:
         )
         return report
 
-    async def _pages(self, since: datetime) -> AsyncIterator[Page]:
+    async def _pages(self, report: Report) -> AsyncIterator[Page]:
         """The pages of what was updated since then: in the order of changes, so that what changes meanwhile comes last.
 
         If the filter is refused, the newest first, down to that time. What changes meanwhile is then left to the next
         run, which starts before it.
         """
+        since = report.since
         condition = f"updatedDateTime ge {since:%Y-%m-%dT%H:%M:%SZ}"
         has_answered = False
         try:
@@ -140,6 +143,7 @@ class Reconciler:
                 raise
         else:
             return
+        report.newest_first = True
         log.info("reconcile.filter-refused")
         async for page in self._list.pages(Query("updatedDateTime desc")):
             recent = tuple(one for one in page.referrals if one.updated_at is None or one.updated_at >= since)
@@ -166,15 +170,14 @@ class Reconciler:
         await self._requests.put(request_message(request))
 
 
-def _resume_at(page: Page, since: datetime, started: datetime) -> datetime | None:
+def _resume_at(page: Page, report: Report, started: datetime) -> datetime | None:
     """The watermark with which the next run, which starts `OVERLAP` earlier, goes on after this page.
 
-    None if the page is not in the order of changes, or if the next run would get no further than this one.
+    None if the pages are not in the order of changes, or if the next run would get no further than this one.
     """
     times = [one.updated_at for one in page.referrals if one.updated_at]
-    if times and times == sorted(times) and since < times[-1] < started - OVERLAP:
-        return times[-1] + OVERLAP
-    return None
+    is_in_order = bool(times) and times == sorted(times) and not report.newest_first
+    return times[-1] + OVERLAP if is_in_order and report.since < times[-1] < started - OVERLAP else None
 
 
 _BAD_REQUEST = 400

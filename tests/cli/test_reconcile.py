@@ -22,9 +22,7 @@ async def test_differences_are_shown_and_requested_once_they_are_forwarded_there
     result = await cli("reconcile", "--dry-run", STATE_URL=state)
     assert result.status == 0
     assert sorted(line.split()[0] for line in result.out.splitlines()[1:-1]) == sorted(missing)
-    assert result.out.splitlines()[-1].endswith(
-        "3 listed since " + result.out.split()[-7] + " 0 current, 3 to request."
-    )
+    assert result.out.endswith(", 0 current, 3 to request.\n")
     assert await cli.requests.count() == 0
     result = await cli("reconcile", "--json", STATE_URL=state)
     *lines, totals = [json.loads(line) for line in result.out.splitlines()]
