@@ -7,6 +7,7 @@ from typing import Self
 
 import aiohttp
 
+from referral_fn.backfill import Backfiller
 from referral_fn.credentials.entra import Tokens
 from referral_fn.forwarder import Forwarder
 from referral_fn.partner_center import PartnerCenter
@@ -16,6 +17,7 @@ from referral_fn.queues.opening import open_queue
 from referral_fn.reconcile import Reconciler
 from referral_fn.referral_list import ReferralList
 from referral_fn.settings import Settings, read_settings
+from referral_fn.state.backfill_runs import BackfillRuns
 from referral_fn.state.memory import Memory
 from referral_fn.state.table import StorageTable, Table
 from referral_fn.state.watermark import Watermark
@@ -30,12 +32,17 @@ class State:
 
     memory: Memory
     reconciler: Reconciler
+    backfiller: Backfiller
 
     @classmethod
-    def open(cls, table: Table, referral_list: ReferralList, requests: Queue) -> Self:
+    def open(cls, table: Table, referral_list: ReferralList, requests: Queue, backfill_rate: float) -> Self:
         """Wire up what works with the table."""
         memory = Memory(table)
-        return cls(memory, Reconciler(referral_list, memory, Watermark(table), requests))
+        return cls(
+            memory,
+            Reconciler(referral_list, memory, Watermark(table), requests),
+            Backfiller(referral_list, memory, BackfillRuns(table), requests, backfill_rate),
+        )
 
 
 class App:
@@ -48,9 +55,10 @@ class App:
         self.requests = self._open(settings.requests_url)
         partner_center = PartnerCenter(settings, session, self.tokens.partner_center)
         self.state = self._open_state(settings.state_url, partner_center) if settings.state_url else None
-        memory = self.state.memory if self.state else None
+        memory, backfiller = (self.state.memory, self.state.backfiller) if self.state else (None, None)
         self.forwarder = Forwarder(settings, partner_center, self._open(settings.events_url), memory)
-        self.queue_worker = QueueWorker(settings, self.forwarder, self.requests, self._open(settings.rejects_url))
+        rejects = self._open(settings.rejects_url)
+        self.queue_worker = QueueWorker(settings, self.forwarder, self.requests, rejects, backfiller)
         self.intake = Intake(
             Signers(session, settings.webhook_extra_roots),
             hosts=settings.webhook_certificate_hosts,
@@ -77,7 +85,7 @@ class App:
     def _open_state(self, url: str, partner_center: PartnerCenter) -> State:
         table = StorageTable(url, self._session, self.tokens.identity)
         referral_list = ReferralList(partner_center, self.settings.source)
-        return State.open(table, referral_list, self.requests)
+        return State.open(table, referral_list, self.requests, self.settings.backfill_rate)
 
     def _open(self, url: str) -> Queue:
         return open_queue(url, self._session, self.tokens.identity, self.settings.service_bus_max_message)

@@ -154,6 +154,8 @@ class Settings(CredentialSettings):
     state_retention_days: Annotated[int, Field(ge=1, le=3650)] = Field(400, alias="STATE_RETENTION_DAYS")
     """Days after its last event after which the row of a closed referral is removed."""
     reconcile_schedule: Annotated[str, AfterValidator(_schedule)] = Field("0 17 * * * *", alias="RECONCILE_SCHEDULE")
+    backfill_rate: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)] = Field(5, alias="BACKFILL_RATE")
+    """How many referrals a second a backfill requests. What Partner Center allows is not published."""
     contacts: Literal["full", "contactable", "consented", "none"] = Field("full", alias="REFERRAL_CONTACTS")
     webhook_certificate_hosts: Annotated[tuple[str, ...], BeforeValidator(_list), AfterValidator(_hosts)] = Field(
         ("3psostorageacct.blob.core.windows.net",), alias="WEBHOOK_CERTIFICATE_HOSTS"

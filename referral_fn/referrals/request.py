@@ -9,6 +9,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from referral_fn import strict_json
+from referral_fn.referrals.backfill_page import BackfillPage
 from referral_fn.timestamps import read_utc, utc
 
 MAX_BATCH = 1000
@@ -127,7 +128,7 @@ def read_referral_id(value: Any, path: str = "/referralId") -> str:
 
 
 def read_message(body: bytes) -> ReferralRequest:
-    """Read a message of the requests queue, plain or in base64.
+    """Read a message that asks for a referral, plain or in base64.
 
     It may be a bare GUID, `{"referralId": …}`, the app's own envelope, a Partner Center notification, or a CloudEvent
     whose subject is the ID.
@@ -135,10 +136,28 @@ def read_message(body: bytes) -> ReferralRequest:
     Raises:
         InvalidRequestError: it is none of these.
     """
+    return _read_request(_read_text(body))
+
+
+def read_queued(body: bytes) -> ReferralRequest | BackfillPage:
+    """Read a message of the requests queue: what `read_message` reads, or a page of a backfill.
+
+    Raises:
+        InvalidRequestError: it is none of these.
+    """
+    document = _read_text(body)
+    if isinstance(document, dict) and "backfill" in document:
+        return _read_backfill(document["backfill"])
+    return _read_request(document)
+
+
+def _read_text(body: bytes) -> Any:
+    """The JSON value of a message; a bare GUID counts as a string."""
     text = plain_text(body)
-    if _GUID.fullmatch(text):
-        return ReferralRequest(text.lower())
-    document = _read_json(text)
+    return text if _GUID.fullmatch(text) else _read_json(text)
+
+
+def _read_request(document: Any) -> ReferralRequest:
     if isinstance(document, str):
         return ReferralRequest(read_referral_id(document, ""))
     if not isinstance(document, dict):
@@ -150,6 +169,13 @@ def read_message(body: bytes) -> ReferralRequest:
     if "specversion" in document:
         return ReferralRequest(read_referral_id(document.get("subject"), "/subject"), trace=Trace.of(document))
     raise InvalidRequestError("", "must hold referralId, be a Partner Center notification, or be a CloudEvent")
+
+
+def _read_backfill(members: Any) -> BackfillPage:
+    try:
+        return BackfillPage.read(members)
+    except ValueError as error:
+        raise InvalidRequestError("/backfill", str(error)) from None
 
 
 def parse_envelope(document: dict[str, Any]) -> ReferralRequest:
