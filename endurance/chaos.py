@@ -24,7 +24,8 @@ from endurance.fates import AnyReferral
 from endurance.load import Load
 from endurance.platform import LEASE, Platform
 from local_stack.azurite import AzuriteError
-from local_stack.stack import SERVICE_BUS, STORAGE, HostError, Queues, Stack, running
+from local_stack.host.process import HostError
+from local_stack.stack import SERVICE_BUS, STORAGE, Queues, Stack, running
 from local_stack.stand_ins.flaky import FlakyQueues
 from local_stack.stand_ins.serving import serving
 

@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import json
 import random
+import unicodedata
 import uuid
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -25,13 +26,14 @@ from local_stack.stand_ins.referrals import REFERRALS, SEED
 from local_stack.stand_ins.signing import Identity
 from local_stack.stand_ins.webhooks import notification
 from referral_fn import strict_json
-from referral_fn.errors import SignatureError
+from referral_fn.cli.output import visible
+from referral_fn.errors import Finding, SignatureError
 from referral_fn.queues.base import Message
 from referral_fn.referrals.contact_policy import Policy
-from referral_fn.referrals.events import CONTENT_TYPE
 from referral_fn.referrals.messages import MAX_REJECT, event_message, reject_messages, request_message
 from referral_fn.referrals.normalization import normalize
 from referral_fn.referrals.outcome import Rejected
+from referral_fn.referrals.rejects import NotRestorableError, Reject, RejectPart, Selection, read_part
 from referral_fn.referrals.request import (
     REFERRAL_EVENTS,
     TEST_EVENT,
@@ -57,6 +59,8 @@ _HOST = "3psostorageacct.blob.core.windows.net"
 _POLICIES: tuple[Policy, ...] = get_args(Policy)
 _TRACE = "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\ntracestate: a=1,b=2"
 _NOW = datetime.now(UTC)
+_UNSAFE = {"Cc", "Cf", "Co", "Cs", "Zl", "Zp"}
+"""Unicode categories of characters that a terminal may obey instead of showing them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,24 +154,48 @@ def _run_answers(data: bytes) -> str:
 
 
 def _run_rejects(data: bytes) -> str:
-    """Reject a message as the worker does, kept whole or by what it asked for."""
-    request, rule = None, ""
+    """Reject a message as the worker does, and read it back; and read it as if it lay on the rejects queue itself."""
+    request, rule = None, "the schedule is used up"
     try:
         request = read_message(data)
     except InvalidRequestError as error:
         rule = str(error)
-    rejected = Rejected("retries-exhausted" if request else "invalid-request", rule or "the schedule is used up")
-    messages = list(
-        reject_messages(rejected, request=request, received=data, reject_id=str(uuid.UUID(int=0)), source=_COLLECTION)
-    )
-    return f"{'accepted' if request else rule}; {'; '.join(map(_check_reject, messages))}"
+    rejected = Rejected("retries-exhausted" if request else "invalid-request", rule)
+    reject_id = str(uuid.UUID(int=0))
+    messages = reject_messages(rejected, request=request, received=data, reject_id=reject_id, source=_COLLECTION)
+    parts = [_read_reject(message) for message in messages]
+    restored = Reject(tuple(parts)).restore()
+    if request:
+        # A reject does not keep when the referral changed.
+        kept = dataclasses.replace(request, attempt=0, changed_at=None)
+        _promise(read_message(restored.body) == kept, "a request must survive being rejected")
+    else:
+        _promise(restored.body == data, "a message must survive being rejected")
+    members = sorted(parts[0].document["data"].get("message", {}))
+    return f"{'accepted' if request else rule}; {len(parts)} {members}; {_outcome_of_foreign(data)}"
 
 
-def _check_reject(message: Message) -> str:
-    document = strict_json.loads(message.body)
+def _read_reject(message: Message) -> RejectPart:
     _promise(len(message.body) <= MAX_REJECT, "a reject must fit into a Storage queue")
-    _promise(message.content_type == CONTENT_TYPE, "a reject must be a CloudEvent")
-    return " ".join(sorted(document["data"].get("message", {})))
+    part = read_part(message.body)
+    if part is None:
+        raise BrokenPromiseError("a reject must be recognized")
+    return part
+
+
+def _outcome_of_foreign(data: bytes) -> str:
+    """Read any message of the rejects queue, whoever put it there."""
+    part = read_part(data)
+    if part is None:
+        return "no reject"
+    reject = Reject((part,))
+    shown = "".join(visible(text) for text in (reject.id, reject.reason, reject.detail))
+    _promise(_UNSAFE.isdisjoint(map(unicodedata.category, shown)), "nothing may control the terminal")
+    _promise(Selection().includes(reject), "a selection without conditions must include every reject")
+    try:
+        return f"accepted: {len(reject.restore().body) > 0} {part.number} {part.total}"
+    except NotRestorableError as error:
+        return str(error)
 
 
 def _run_certificates(data: bytes) -> str:
@@ -221,7 +249,7 @@ def targets() -> list[Target]:
         Target("requests", _request_seeds(), mutate_message, _run_requests),
         Target("notifications", _notification_seeds(), mutate_message, _run_notifications),
         Target("answers", _answer_seeds(), mutate_json, _run_answers),
-        Target("rejects", [seed.partition(b"\n\n")[2] for seed in _request_seeds()], mutate_json, _run_rejects),
+        Target("rejects", _reject_seeds(), mutate_json, _run_rejects),
         Target("certificates", _certificate_seeds(), _mutate_certificates, _run_certificates),
     ]
 
@@ -252,6 +280,18 @@ def _notification_seeds() -> list[bytes]:
 
 def _answer_seeds() -> list[bytes]:
     return [json.dumps({**referral, "id": _SEED_ID}).encode() for referral in REFERRALS]
+
+
+def _reject_seeds() -> list[bytes]:
+    bodies = [seed.partition(b"\n\n")[2] for seed in _request_seeds()]
+    rejected = Rejected("invalid-request", "must be JSON", errors=(Finding(path="/a", rule="is no b"),))
+    known = ReferralRequest(_SEED_ID, attempt=8, cause="referral-updated", changed_at=_NOW)
+    rejects = []
+    for received, request in ((b"hello", None), (b"\xff", None), (bodies[0], known)):
+        messages = reject_messages(rejected, request=request, received=received, reject_id="r/2", source=_COLLECTION)
+        rejects += [message.body for message in messages]
+    part = rejects[0].replace(b'"text"', b'"part":2,"parts":3,"text"')
+    return [*bodies, *rejects, part]
 
 
 def _certificate_seeds() -> list[bytes]:

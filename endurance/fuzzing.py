@@ -61,8 +61,9 @@ class Result:
 
     def add(self, error: Exception, data: bytes) -> None:
         """Record a defect; those of the same type and place are one."""
-        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _PACKAGE in frame.filename]
-        place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "?"
+        frames = traceback.extract_tb(error.__traceback__)
+        own = [frame for frame in frames if f"/{_PACKAGE}/" in frame.filename] or frames
+        place = f"{Path(own[-1].filename).name}:{own[-1].lineno}" if own else "?"
         kind = f"{type(error).__name__} at {place}"
         known = self.defects.setdefault(kind, Defect(kind, data, "".join(traceback.format_exception(error)), 0))
         known.count += 1

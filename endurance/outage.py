@@ -22,7 +22,7 @@ from rich.progress import Progress
 from endurance.fates import AnyReferral
 from endurance.load import open_queues
 from endurance.platform import Platform
-from local_stack.stack import STORAGE, Stack, running
+from local_stack.stack import SERVICE_BUS, STORAGE, Stack, running
 from local_stack.stand_ins.partner_center import ANY, Fault
 from referral_fn.queues.base import Message, Queue
 
@@ -151,10 +151,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m endurance.outage", description=__doc__)
     parser.add_argument("-n", type=int, default=DEFAULT_N, help=f"how many referrals; default: {DEFAULT_N}")
     parser.add_argument("--hour", type=float, default=1, help="seconds that an hour takes; default: 1")
+    kinds = [STORAGE, SERVICE_BUS]
+    parser.add_argument("--queue", choices=kinds, default=STORAGE, help="where the queues are; default: storage")
     parser.add_argument("--plot", type=Path, help="where to draw it, an .svg")
     options = parser.parse_args()
     with Progress(console=Console(stderr=True)) as progress, contextlib.suppress(KeyboardInterrupt):
-        found = asyncio.run(run(options.n, options.hour, progress))
+        found = asyncio.run(run(options.n, options.hour, progress, options.queue))
     if options.plot:
         plot(found, options.plot)
     for what, value in found.items():

@@ -3,9 +3,12 @@
 import asyncio
 import re
 from collections import Counter
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from local_stack.stack import Host, Stack
+from local_stack.stack import Stack
+
+if TYPE_CHECKING:
+    from local_stack.host.process import Host
 
 LEASE = 3
 """Seconds, for the ten minutes of a message's lease."""

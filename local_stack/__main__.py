@@ -14,7 +14,8 @@ from rich.json import JSON
 
 from local_stack.azurite import AzuriteError
 from local_stack.demo import SETTINGS, Page, opened
-from local_stack.stack import SERVICE_BUS, STORAGE, AnyQueue, HostError, Queues, Stack, running
+from local_stack.host.process import HostError
+from local_stack.stack import SERVICE_BUS, STORAGE, AnyQueue, Queues, Stack, running
 from local_stack.stand_ins.referrals import REFERRALS, SEED
 
 APP_PORT = 7071
@@ -65,10 +66,11 @@ def _show_places(stack: Stack, page: Page, queues: Queues) -> None:
     where_queues = (bus, f"stand-in for Service Bus: {names}")
     if not queues.events.url.startswith("sb://"):
         where_queues = (azurite + _taken(azurite, AZURITE_PORT), f"Azurite: {names}")
+    console.print(f"Functions worker: {page.host.worker_library} (Microsoft)")
     console.print("[bold]Running on this machine[/]")
     for what, where, how in (
         ("the page", page.url + _taken(page.url, APP_PORT), "referrals as they go through; faults to try"),
-        ("the app", f"{page.url}/api", "function_app.py in a small Functions host"),
+        ("the app", f"{page.url}/api", "function_app.py, in a small Functions host of this project's own"),
         ("queues", *where_queues),
         ("Partner Center", stack.partner_center_url, f"stand-in with {len(REFERRALS)} referrals"),
         ("identity endpoint", stack.identity_url, "stand-in for App Service's"),

@@ -53,10 +53,10 @@ class App:
         self._session = session
         self.tokens = Tokens(settings, session)
         self.requests = self._open(settings.requests_url)
-        partner_center = PartnerCenter(settings, session, self.tokens.partner_center)
-        self.state = self._open_state(settings.state_url, partner_center) if settings.state_url else None
+        self.partner_center = PartnerCenter(settings, session, self.tokens.partner_center)
+        self.state = self._open_state(settings.state_url, self.partner_center) if settings.state_url else None
         memory, backfiller = (self.state.memory, self.state.backfiller) if self.state else (None, None)
-        self.forwarder = Forwarder(settings, partner_center, self._open(settings.events_url), memory)
+        self.forwarder = Forwarder(settings, self.partner_center, self._open(settings.events_url), memory)
         rejects = self._open(settings.rejects_url)
         self.queue_worker = QueueWorker(settings, self.forwarder, self.requests, rejects, backfiller)
         self.intake = Intake(

@@ -1,7 +1,6 @@
 """The pipeline: fetch, validate, normalize, publish. Every failure becomes an outcome."""
 
 import asyncio
-import dataclasses
 import random
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
@@ -32,6 +31,9 @@ everything else in flight.
 
 JITTER = 1.08, 1.2
 """Deferrals take this much longer than scheduled. The minimum of 8 % makes the schedule's 44.6 hours 48."""
+
+MAX_SPREAD = 900
+"""Seconds over which the requests that a pause held up come back at most."""
 
 
 class Forwarder:
@@ -74,7 +76,7 @@ class Forwarder:
         settings = self._settings
         try:
             with stages.traced("fetch", "CLIENT", self._server) as trace:
-                fetched = await self._partner_center.fetch(dataclasses.replace(request, trace=trace))
+                fetched = await self._partner_center.fetch(request, trace)
             with stages.timed("normalize"):
                 event = normalize(
                     fetched.referral,
@@ -124,11 +126,14 @@ class Forwarder:
         """Seconds until the next attempt: by the schedule, or longer if the other side asks for it.
 
         Delays are jittered to avoid a thundering herd, and never shorter than scheduled, so that the last attempt comes
-        after two whole days. A request that the closed gate held back keeps its place in the schedule, and waits longer
-        the older it is.
+        after two whole days. After a pause that Partner Center asked for, the requests it held up are spread over a
+        time as long as the pause. A request that the closed gate held back keeps its place in the schedule, and waits
+        longer the older it is.
         """
         schedule = self._settings.deferral_schedule
-        delay = max(schedule[min(request.attempt, len(schedule) - 1)], error.retry_after or 0)
+        pause = error.retry_after or 0
+        spread = random.uniform(0, min(pause, MAX_SPREAD))  # noqa: S311 - not a secret
+        delay = max(schedule[min(request.attempt, len(schedule) - 1)], pause + spread)
         if not error.attempt_consumed:
             age = (datetime.now(UTC) - request.first_seen).total_seconds()
             delay = max(delay, min(age / 4, schedule[-1]))

@@ -122,8 +122,12 @@ class PartnerCenter:
         self.mfa_required: str | None = None
         """Set to what to do while Partner Center requires multi-factor authentication that the user did not do."""
 
-    async def fetch(self, request: ReferralRequest) -> Fetched:
+    async def fetch(self, request: ReferralRequest, trace: Trace | None = None) -> Fetched:
         """Fetch a referral, in up to three quick attempts within `REFERRALS_RETRY_BUDGET` seconds.
+
+        Args:
+            request: the referral to fetch.
+            trace: the trace context to send; None for the request's own.
 
         Raises:
             PermanentError: `referral-not-found`, `upstream-refused`, `invalid-referral`, `event-too-large`.
@@ -131,7 +135,7 @@ class PartnerCenter:
                 `mfa-required`, `token-unavailable`.
         """
         url = self._settings.referrals_url.replace("{referralId}", request.referral_id)
-        call = Call(url, MAX_ANSWER, request.log_fields(), request.trace)
+        call = Call(url, MAX_ANSWER, request.log_fields(), trace or request.trace)
         return await self.get(call, lambda answer: Fetched(_read(answer, request.referral_id), answer.upstream))
 
     async def get(self, call: Call, read: Callable[[Answer], T]) -> T:

@@ -2,7 +2,6 @@
 
 import json
 import re
-from dataclasses import dataclass
 from math import isfinite
 from typing import Any, NoReturn
 
@@ -16,12 +15,26 @@ class InvalidJSONError(ValueError):
     """The text is not JSON, or not JSON that can be kept and written again."""
 
 
-@dataclass(slots=True)
 class Number:
-    """A JSON number that a double would spell differently, such as 12345678901234567.89 or 25000.00."""
+    """A JSON number that a double would spell differently, such as 12345678901234567.89 or 25000.00.
 
-    text: str
-    """Its digits as sent."""
+    It is no dataclass and no float, so that an encoder that does not know it fails instead of writing something else.
+    """
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        """Its digits as sent."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Number) and other.text == self.text
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+    def __repr__(self) -> str:
+        return f"Number({self.text!r})"
 
 
 def loads(body: bytes | str, *, unique: bool = False) -> Any:

@@ -19,7 +19,8 @@ import aiohttp
 import pytest
 from hypothesis import settings
 
-from local_stack.stack import SERVICE_BUS, STORAGE, AnyQueue, Countable, Host, Queues, Stack, running
+from local_stack.host.process import Host
+from local_stack.stack import SERVICE_BUS, STORAGE, AnyQueue, Countable, Queues, Stack, running
 from referral_fn.app import App as WorkerApp
 from referral_fn.referrals.events import Event
 from referral_fn.settings import read_settings

@@ -76,7 +76,7 @@ class SlowCredential:
 
 
 class FixedToken:
-    async def token(self, scope: str, *, refused: str | None = None) -> str:
+    async def token(self, scope: str, *, refused: str | None = None, seconds: float = 0) -> str:
         await asyncio.sleep(5)
         return f"{scope} {refused}"
 

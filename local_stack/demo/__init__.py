@@ -19,7 +19,8 @@ import aiohttp
 from aiohttp import web
 from azure.core.exceptions import AzureError
 
-from local_stack.stack import AnyQueue, Host, Queues, Stack
+from local_stack.host.process import Host
+from local_stack.stack import AnyQueue, Queues, Stack
 from local_stack.stand_ins import service_bus
 from local_stack.stand_ins.flaky import FlakyQueues, without_own
 from local_stack.stand_ins.partner_center import ANY, AUDIENCE, Call, Fault

@@ -1,4 +1,4 @@
-"""Receives for a function triggered by Service Bus, as its extension does, but over HTTP instead of AMQP."""
+"""Receives for a function triggered by Service Bus, as its extension does without sessions, but not over AMQP."""
 
 import asyncio
 import contextlib
@@ -44,9 +44,7 @@ class ServiceBusListener:
         self._log = log
         self._end_host = end_host
         self._queue = resolve(function.trigger["queueName"])
-        self._sessions = bool(function.trigger.get("isSessionsEnabled"))
-        most = ("maxConcurrentSessions", 8) if self._sessions else ("maxConcurrentCalls", 16)
-        self._most = int(options.get(*most))
+        self._most = int(options.get("maxConcurrentCalls", 16))
         self._running: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -66,7 +64,7 @@ class ServiceBusListener:
         if not room:
             return 0
         try:
-            found = json.loads(await self._ask("POST", f"_receive?max={room}&sessions={str(self._sessions).lower()}"))
+            found = json.loads(await self._ask("POST", f"_receive?max={room}"))
         except (aiohttp.ClientError, AzureError, TimeoutError) as error:
             self._log.warning(_CATEGORY, f"Receiving failed: {type(error).__name__}")
             return 0

@@ -179,10 +179,10 @@ class ServiceBus:
         )
 
     async def _receive(self, request: web.Request) -> web.Response:
-        """For the host's listener: up to `max` messages, locked. It has to know whether the queue has sessions."""
+        """For the host's listener: up to `max` messages, locked. It does not know sessions."""
         entity = self._entity(request)
-        if (request.query["sessions"] == "true") != entity.sessions:
-            raise _refused(web.HTTPBadRequest, "The entity requires sessions, or has none")
+        if entity.sessions:
+            raise _refused(web.HTTPBadRequest, "It is not possible for an entity that requires sessions")
         return web.json_response(
             [
                 {

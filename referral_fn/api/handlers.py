@@ -94,13 +94,18 @@ async def webhook(open_app: OpenApp, headers: Mapping[str, str], body: bytes) ->
 
 
 async def health(open_app: OpenApp) -> Response:
-    """`GET /api/health`: whether the settings are valid, and whether the user's consent still holds."""
+    """`GET /api/health`: whether the settings are valid and the user's consent still holds.
+
+    Key Vault is asked for the consent, because on Flex Consumption this runs in another instance than the queue worker.
+    """
     try:
         app = open_app()
     except SettingsError as error:
         return _refusal("health", problems.of_error(error))
-    if app.tokens.lapsed:
-        return _refusal("health", Problem("consent-lapsed", app.tokens.lapsed))
+    if reason := await app.tokens.check_consent():
+        return _refusal("health", Problem("consent-lapsed", reason))
+    if app.partner_center.mfa_required:
+        return _refusal("health", Problem("mfa-required", app.partner_center.mfa_required))
     return Response(HTTPStatus.OK, strict_json.dumps({"status": "ok"}))
 
 

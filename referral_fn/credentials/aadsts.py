@@ -19,7 +19,7 @@ _ADVICE = {
     "65001": "the app lacks consent: an administrator must grant its permissions",
     "70008": f"the consent has expired: {CONSENT}",
     "70043": f"the consent has expired by the tenant's sign-in frequency: {CONSENT}",
-    "700016": "REFERRALS_APP_CLIENT_ID is not an app of the tenant",
+    "700016": "REFERRALS_APP_CLIENT_ID names no app of the tenant",
     "700082": f"the consent has expired after 90 days without use: {CONSENT}",
     "700084": f"the consent has expired: {CONSENT}",
     "700211": "no federated credential of the app has the managed identity's issuer: compare its tenant",
@@ -29,7 +29,7 @@ _ADVICE = {
     "7000112": "the app registration is disabled",
     "7000215": "the app's credential is refused",
     "7000218": "the app registration does not allow public client flows, which signing in needs",
-    "90002": "REFERRALS_APP_TENANT_ID is not a tenant",
+    "90002": "REFERRALS_APP_TENANT_ID names no tenant",
     "500014": "Partner Center's service principal is disabled in the tenant",
     "5000225": "the tenant is blocked",
 }

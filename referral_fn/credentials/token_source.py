@@ -93,6 +93,8 @@ class TokenSource:
             error = _unavailable(scope, "no answer in time")
         except RetryableError as failure:
             error = failure
+        # logged by each waiter: the host drops what a task logs after the invocation that started it
+        log.error("token.failed", scope=scope, detail=str(error))
         if cached and not is_refused and time.time() < cached.expires_at:
             return cached.text
         raise error
@@ -103,7 +105,11 @@ class TokenSource:
             await credential.close()
 
     async def _request(self, scope: str, *, replace: bool) -> _CachedToken:
-        """Request a token, and cache it. Every failure is logged here, once for all callers."""
+        """Request a token, and cache it.
+
+        Raises:
+            RetryableError: `token-unavailable`.
+        """
         try:
             async with asyncio.timeout(REQUEST_TIMEOUT):
                 if replace:
@@ -123,7 +129,6 @@ class TokenSource:
             return token
         if cached := self._tokens.get(scope):
             cached.renew_at = min(time.time() + COOL_DOWN, cached.expires_at)
-        log.error("token.failed", scope=scope, detail=cause)
         raise _unavailable(scope, cause)
 
     async def _discard_credential(self, scope: str) -> None:

@@ -4,7 +4,9 @@ Nothing is lost but noise: null, blank text in a field that has a place, `@odata
 links, and the type of an identifier without an ID.
 """
 
-from typing import Any
+from functools import cache
+from inspect import isclass
+from typing import Any, get_args, get_origin
 
 from referral_fn.referrals.findings import Warnings, pointer
 from referral_fn.referrals.wire import Link, Referral, Wire
@@ -30,16 +32,29 @@ def leftovers(referral: Referral, warnings: Warnings) -> dict[str, Any]:
 
 def _undeclared(part: Wire, path: str, warnings: Warnings) -> dict[str, Any]:
     extra = _unnamed(part, path, warnings) if part.model_extra else {}
-    for name, value in part.__dict__.items():
+    for name in _nesting_fields(type(part)):
+        value = getattr(part, name)
+        if not value:
+            continue
         if isinstance(value, Wire):
             inner = _undeclared(value, f"{path}/{name}", warnings)
-        elif isinstance(value, list):
-            inner = _undeclared_in_items(value, f"{path}/{name}", warnings)
         else:
-            continue
+            inner = _undeclared_in_items(value, f"{path}/{name}", warnings)
         if inner:
             extra[name] = inner
     return extra
+
+
+@cache
+def _nesting_fields(kind: type[Wire]) -> tuple[str, ...]:
+    """Return the fields of a kind of part that can hold objects or lists."""
+    return tuple(name for name, field in kind.model_fields.items() if _nests(field.annotation))
+
+
+def _nests(annotation: Any) -> bool:
+    if get_origin(annotation) is list:
+        return True
+    return (isclass(annotation) and issubclass(annotation, Wire)) or any(map(_nests, get_args(annotation)))
 
 
 def _unnamed(part: Wire, path: str, warnings: Warnings) -> dict[str, Any]:

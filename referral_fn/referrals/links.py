@@ -1,5 +1,6 @@
 """Where Partner Center has a referral."""
 
+import re
 from urllib.parse import quote, urljoin
 
 from referral_fn.referrals import wire
@@ -8,6 +9,9 @@ from referral_fn.referrals.referral_parts import Links, present
 
 MAX_LENGTH = 2048
 """Characters of a URL that is made absolute and escaped. Longer ones stay as sent, with a warning."""
+
+_PLAIN = re.compile(r"https://[a-z0-9.-]+(?:/[A-Za-z0-9._~-]+)+")
+"""A URL that needs no change. Most are, and the standard library's functions take 10 us to find that out."""
 
 _URL_CHARACTERS = "%:/?#[]@!$&'()*+,;="
 """What a URL may contain besides letters, digits and `-._~` (RFC 3986, section 2)."""
@@ -28,11 +32,14 @@ def links(given: wire.Links | None, collection: str, warnings: Warnings) -> Link
 def _absolute(link: wire.Link | None, collection: str, path: str, warnings: Warnings) -> str | None:
     if not (link and link.uri):
         return None
+    if len(link.uri) > MAX_LENGTH:
+        warnings.add(path, f"has more than {MAX_LENGTH} characters")
+        return link.uri
+    uri = link.uri.replace("/engagments/", "/engagements/")  # the API's own misspelling
+    if _PLAIN.fullmatch(uri):
+        return uri
     try:
-        if len(link.uri) > MAX_LENGTH:
-            raise ValueError
-        url = urljoin(collection, link.uri).replace("/engagments/", "/engagements/")  # the API's own misspelling
-        return quote(url, safe=_URL_CHARACTERS)
+        return quote(urljoin(collection, uri), safe=_URL_CHARACTERS)
     except ValueError:
         warnings.add(path, "is not a URL")
-        return link.uri
+        return uri

@@ -45,8 +45,9 @@ def normalize(
     warnings = Warnings()
     complete = _data(referral, collection, warnings)
     version = _version(referral, complete)
-    complete["warnings"] = warnings.findings
-    data = contact_policy.restrict(present(complete), policy, collection)
+    if warnings.findings:
+        complete["warnings"] = warnings.findings
+    data = contact_policy.restrict(complete, policy, collection)
     updated_at = data.get("updatedAt")
     extensions = {"partitionkey": _attribute(data.get("engagementId")) or data["referralId"]}
     if updated_at:

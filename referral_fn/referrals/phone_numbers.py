@@ -19,6 +19,7 @@ def normalize_phone(number: str, country: str | None) -> tuple[str, bool]:
         return number, False
     import phonenumbers  # noqa: PLC0415 - 25 ms that a worker pays when it sees its first telephone number
 
+    phonenumbers.enable_pattern_cache()  # without it, numbers of many countries compile patterns again and again
     region = country if country in phonenumbers.SUPPORTED_REGIONS else None
     if not region and "+" not in number:
         return number, True

@@ -232,5 +232,5 @@ D = TypeVar("D", bound=Mapping[str, Any])
 
 
 def present(data: D) -> D:
-    """Return the data without the fields that are None or empty."""
-    return cast("D", {name: value for name, value in data.items() if value or value == 0})
+    """Return the data without the fields that are None or empty. False and 0 are values."""
+    return cast("D", {name: value for name, value in data.items() if value is not None and (value or value == 0)})

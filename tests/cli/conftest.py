@@ -58,7 +58,7 @@ class Cli:
                 self._monkeypatch.delenv(name, raising=False)
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def logging_restored() -> Iterator[None]:
     """Undo what a command does to loggers, which ends with its process in real life."""
     loggers = [logging.getLogger(name) for name in ("azure", "referral_fn")]
@@ -75,7 +75,6 @@ async def cli(
     stand_ins: Stack,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    logging_restored: None,
 ) -> AsyncIterator[Cli]:
     """The command line over the stand-ins, with queues on Service Bus and a user who has consented."""
     entra, vault, webhooks = stand_ins.entra, stand_ins.vault, stand_ins.webhooks
@@ -92,8 +91,6 @@ async def cli(
 
 
 @pytest.fixture
-async def storage_cli(
-    stack: Stack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], logging_restored: None
-) -> Cli:
+async def storage_cli(stack: Stack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
     """The command line over the whole stack, with queues on Azurite."""
     return Cli(stack, await stack.fresh_queues(), monkeypatch, capsys)

@@ -80,7 +80,7 @@ async def test_a_summary_ends_the_output(cli: Cli) -> None:
 @pytest.mark.parametrize(
     ("changes", "step", "sentence"),
     [
-        ({"REFERRALS_APP_CLIENT_ID": str(uuid.uuid4())}, "token", "names no app of the tenant"),
+        ({"REFERRALS_APP_CLIENT_ID": str(uuid.uuid4())}, "token", "is not an app of the tenant"),
         ({"REFERRALS_URL": "https://127.0.0.1:9/{referralId}"}, "referral", "no answer from Partner Center"),
     ],
 )

@@ -13,9 +13,10 @@ import pytest
 from azure.storage.queue import QueueClient
 
 from local_stack.azurite import ACCOUNT, KEY
+from referral_fn.referrals.events import REFERRAL_TYPE
 from tests.conftest import App
-from tests.contract import CONTRACTS, ROOT, run
-from tests.documents import SEED_ID, seed
+from tests.contract import CONTRACTS, EVENT_SCHEMAS, ROOT, run
+from tests.documents import SEED_ID, event_of, seed
 
 PAGE = (ROOT / "docs" / "consumers.md").read_text(encoding="utf-8")
 TIMES = ["2026-01-01T10:00:00Z", "2026-01-01T10:00:00.5Z", "2026-01-02T00:00:00Z"]
@@ -26,6 +27,12 @@ PROJECT = """<Project Sdk="Microsoft.NET.Sdk"><PropertyGroup><OutputType>Exe</Ou
 
 def snippets(language: str) -> str:
     return "\n".join(re.findall(rf"^```{language}\n(.+?)^```", PAGE, re.DOTALL | re.MULTILINE))
+
+
+def python_snippets() -> dict[str, Any]:
+    names: dict[str, Any] = {}
+    exec(compile(snippets("python"), "consumers.md", "exec"), names)  # noqa: S102 - that is what the page is for
+    return names
 
 
 async def bodies(app: App) -> list[str]:
@@ -42,8 +49,7 @@ EXPECTED = [[True, False, False, False, False, False], f"Zoë at {TIMES[-1]}"]
 
 
 async def test_the_python_snippets_keep_the_latest_snapshot_once(app: App) -> None:
-    names: dict[str, Any] = {}
-    exec(compile(snippets("python"), "consumers.md", "exec"), names)  # noqa: S102 - that is what the page is for
+    names = python_snippets()
     database = sqlite3.connect(":memory:")
     database.executescript(names["SCHEMA"])
     sent = await bodies(app)
@@ -91,6 +97,41 @@ async def test_the_csharp_snippet_keeps_the_latest_snapshot_once(app: App, tmp_p
     (tmp_path / "Program.cs").write_text(_filled(driver, await bodies(app)), encoding="utf-8")
     (tmp_path / "consumer.csproj").write_text(PROJECT, encoding="utf-8")
     assert json.loads(await run("dotnet", "run", folder=tmp_path)) == EXPECTED
+
+
+def test_the_write_back_snippet_patches_the_referral_as_it_was_seen() -> None:
+    document = seed(organizationId="p-1", eTag='"7"', externalReferenceId=None)
+    headers, body = python_snippets()["write_back"](event_of(document).document(), "0064x00000AbCdE")
+    assert headers["If-Match"] == '"7"'
+    assert json.loads(body) == [{"op": "add", "path": "/externalReferenceId", "value": "0064x00000AbCdE"}]
+
+
+@pytest.mark.parametrize(
+    ("changes", "policy"),
+    [
+        ({"externalReferenceId": "crm-7"}, "full"),
+        ({"organizationId": "msft"}, "full"),
+        ({"eTag": None}, "full"),
+        ({"externalReferenceId": "crm 7 of Zelda Quux"}, "none"),
+    ],
+    ids=["its own echo", "Microsoft's side", "no entity tag", "a reference that may not appear"],
+)
+def test_the_write_back_snippet_writes_nothing_where_it_must_not(changes: dict[str, Any], policy: Any) -> None:
+    document = seed(**{"organizationId": "p-1", "eTag": '"7"', **changes})
+    event = event_of(document, policy=policy).document()
+    assert python_snippets()["write_back"](event, "crm-7") is None
+
+
+def test_the_crm_table_maps_fields_that_events_have() -> None:
+    rows = re.findall(r"^\| (`[a-z][^|]*) \| .+ \| .+ \| .+ \| .+ \|$", PAGE, re.MULTILINE)
+    paths = [re.sub(r"\[\d\]", "", path).split(".") for row in rows for path in re.findall(r"`(.+?)`", row)]
+    definitions = EVENT_SCHEMAS[REFERRAL_TYPE]["$defs"]
+    for names in paths:
+        schema = EVENT_SCHEMAS[REFERRAL_TYPE]
+        for name in [name for name in names if name != "Duns"]:
+            schema = schema["properties"][name]
+            schema = definitions[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
+    assert len(paths) > len(rows) > 12
 
 
 def _filled(driver: str, sent: list[str]) -> str:

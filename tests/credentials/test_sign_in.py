@@ -97,7 +97,7 @@ async def test_a_user_of_another_tenant_is_refused(cloud: Cloud, browser: Browse
     ("changes", "sentence"),
     [
         ({"REFERRALS_APP_TENANT_ID": str(uuid.uuid4())}, "Entra ID cannot be reached, or has no such tenant"),
-        ({"REFERRALS_APP_CLIENT_ID": str(uuid.uuid4())}, "REFERRALS_APP_CLIENT_ID is not an app of the tenant"),
+        ({"REFERRALS_APP_CLIENT_ID": str(uuid.uuid4())}, "REFERRALS_APP_CLIENT_ID names no app of the tenant"),
     ],
 )
 async def test_invalid_settings_are_named(cloud: Cloud, changes: dict[str, str], sentence: str) -> None:

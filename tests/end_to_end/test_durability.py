@@ -34,7 +34,7 @@ async def test_what_is_in_flight_is_finished_when_the_app_is_told_to_stop(start_
         assert "Traceback" not in app.host.log
 
 
-async def test_a_killed_workers_referral_is_forwarded_by_the_next(start_app: StartApp) -> None:
+async def test_a_killed_hosts_referral_is_forwarded_by_the_next(start_app: StartApp) -> None:
     referral_id = str(uuid.uuid4())
     async with start_app(lease=2) as app:
         app.stack.partner_center.referrals[referral_id] = seed(id=referral_id)
@@ -46,6 +46,19 @@ async def test_a_killed_workers_referral_is_forwarded_by_the_next(start_app: Sta
             (event,) = await eventually_holds(app.queues.events)
             assert event["subject"] == referral_id
             await eventually_empty(app.queues.requests)
+
+
+async def test_a_killed_workers_referral_is_forwarded_by_the_next_worker_of_the_same_host(start_app: StartApp) -> None:
+    referral_id = str(uuid.uuid4())
+    async with start_app() as app:
+        app.stack.partner_center.referrals[referral_id] = seed(id=referral_id)
+        app.stack.partner_center.faults[referral_id] = Fault("kill", times=1)
+        app.stack.partner_center.killing = app.host.kill_worker
+        await app.queues.requests.send(referral_id)
+        (event,) = await eventually_holds(app.queues.events)
+        assert event["subject"] == referral_id
+        await eventually_empty(app.queues.requests)
+        assert len(app.host.worker_pids) == 2
 
 
 async def test_the_last_delivery_outlives_a_rejects_queue_in_trouble(start_app: StartApp) -> None:

@@ -9,7 +9,7 @@ from endurance.fates import Asked
 
 
 @pytest.mark.parametrize(
-    ("asked", "wrong"),
+    ("asked", "violation"),
     [
         (Asked("event"), "lost"),
         (Asked("event", Counter(a=2)), None),
@@ -20,8 +20,8 @@ from endurance.fates import Asked
         (Asked("referral-not-found", Counter("a")), "must end as referral-not-found, and ended as ['event']"),
     ],
 )
-def test_the_chaos_run_knows_a_wrong_fate(asked: Asked, wrong: str | None) -> None:
-    assert asked.violation() == wrong
+def test_the_chaos_run_knows_a_wrong_fate(asked: Asked, violation: str | None) -> None:
+    assert asked.violation() == violation
 
 
 @pytest.mark.parametrize("what", ["lost", "other than expected", "in the poison queue", "events of nobody"])

@@ -102,7 +102,7 @@ def read_by_the_code() -> set[str]:
         found |= set(re.findall(r'environ(?:ment)?(?:\.get\(|\[)"(\w+)"', text(path)))
         found |= set(re.findall(r'"(\w+)" (?:not )?in given', text(path)))
         found |= set(re.findall(r'present\.get\("(\w+)"', text(path)))
-        found |= set(re.findall(r"%(\w+)%", text(path)))
+        found |= set(re.findall(r"%([A-Z_]+)%", text(path)))
     return found - OF_LIBRARIES
 
 
@@ -179,9 +179,9 @@ def logged() -> dict[str, set[str]]:
     """The events that the code writes, each with the fields that docs/operations.md says it has."""
     events = set()
     for path in [ROOT / "function_app.py", *(ROOT / "referral_fn").rglob("*.py")]:
-        events |= set(re.findall(r'log\.(?:info|warning|error)\(\s*"([a-z.-]+)"', text(path)))
+        events |= set(re.findall(r'log\.(?:info|warning|error|at_startup)\(\s*"([a-z.-]+)"', text(path)))
     documented = {}
-    for row in re.findall(r"(?m)^\| `[a-z.-]+` \|.*$", text(ROOT / "docs" / "operations.md")):
+    for row in re.findall(r"(?m)^\| `[a-z]+\.[a-z-]+` \|.*$", text(ROOT / "docs" / "operations.md")):
         _, event, _, _, fields, _ = row.split("|")
         documented[event.strip(" `")] = {"referralId", "attempt", "cause", *re.findall(r"`(\w+)`", fields)}
         if "the stages' durations" in fields:

@@ -17,6 +17,7 @@ from local_stack.host.host_json import read_host_json
 from local_stack.host.logs import HostLog
 
 pytestmark = pytest.mark.e2e
+
 PROBE = Path(__file__).parent / "probe_app"
 
 
@@ -128,15 +129,15 @@ async def test_calls_wait_for_the_next_worker_while_there_is_none() -> None:
 
 
 async def test_a_time_out_kills_the_worker_and_the_other_calls_wait_for_their_own() -> None:
-    async with probe(time_out=1) as host:
+    async with probe(time_out=2) as host:
         first = asyncio.create_task(host.call("sleep/60"))
         await under_way(host, "sleep")
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(1)  # so that their time-outs lie as far apart
         second = asyncio.create_task(host.call("sleep/60"))
         with pytest.raises(TimedOutError):
             await first
-        await host.worker(2)
         assert not second.done(), "the worker is gone, and nobody tells its other calls"
+        await host.worker(2)
         assert int(await host.call("process")) == host.pids[1]
         with pytest.raises(TimedOutError):
             await second

@@ -1,4 +1,3 @@
-import dataclasses
 import json
 from itertools import product
 from typing import Any
@@ -228,8 +227,3 @@ def test_an_undocumented_field_is_tolerated_wherever_it_is() -> None:
     assert data["team"] == [{"firstName": "Li", "title": "5.5"}]
     assert data["requirements"]["solutions"] == [{"id": "1"}, {"id": "2"}]
     assert data["extra"]["details"]["requirements"] == {"offers": {"a": 1}, "solutions": {"1": {"price": []}}}
-
-
-def test_events_are_values() -> None:
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        event_of(seed()).id = "another"  # type: ignore[misc]
