@@ -84,7 +84,7 @@ def register_by_settings(functions: func.FunctionApp, environment: Mapping[str, 
     else:
         storage = functions.queue_trigger("msg", queue, CONNECTION, data_type=func.DataType.BINARY)
         name(storage(forward_from_storage))
-    state_functions.register(functions, settings, _app)
+    state_functions.register(functions, settings, _app, _response)
 
 
 async def _process(body: bytes, message_id: str | None, count: int | None) -> None:

@@ -19,6 +19,7 @@ from referral_fn.referral_list import ReferralList
 from referral_fn.settings import Settings, read_settings
 from referral_fn.state.backfill_runs import BackfillRuns
 from referral_fn.state.memory import Memory
+from referral_fn.state.pause import SharedPause
 from referral_fn.state.table import StorageTable, Table
 from referral_fn.state.watermark import Watermark
 from referral_fn.webhooks.certificates import Signers
@@ -84,6 +85,7 @@ class App:
 
     def _open_state(self, url: str, partner_center: PartnerCenter) -> State:
         table = StorageTable(url, self._session, self.tokens.identity)
+        partner_center.shared_pause = SharedPause(table, partner_center.gate)
         referral_list = ReferralList(partner_center, self.settings.source)
         return State.open(table, referral_list, self.requests, self.settings.backfill_rate)
 

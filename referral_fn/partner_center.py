@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import aiohttp
 
@@ -24,6 +24,9 @@ from referral_fn.retry import read_retry_after, retrying
 from referral_fn.settings import Settings
 from referral_fn.strict_json import InvalidJSONError, loads
 
+if TYPE_CHECKING:
+    from referral_fn.state.pause import SharedPause
+
 MAX_ANSWER = 1024 * 1024
 """Bytes of a response that are read. A referral has a few kilobytes."""
 
@@ -34,6 +37,7 @@ T = TypeVar("T")
 
 _NOT_FOUND = {404, 410}
 _DENIED = {401, 403}
+_PAUSING = {429, 503}
 _REFUSED = {400, 405, 406, 409, 411, 412, 413, 415, 416, 422, 501}
 _WORD = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _MFA_CODE = "900421"
@@ -119,6 +123,8 @@ class PartnerCenter:
         self._session = session
         self._tokens = tokens
         self.gate = Gate()
+        self.shared_pause: SharedPause | None = None
+        """The pauses that other instances were asked for, where there is a table to share them by."""
         self.mfa_required: str | None = None
         """Set to what to do while Partner Center requires multi-factor authentication that the user did not do."""
 
@@ -151,6 +157,8 @@ class PartnerCenter:
         """
 
         async def attempt(seconds: float) -> T:
+            if self.shared_pause:
+                await self.shared_pause.obey()
             with self.gate.passage():
                 return read(await self._get_once(call, seconds))
 
@@ -170,6 +178,11 @@ class PartnerCenter:
             self.mfa_required = None
         if answer.status == HTTPStatus.OK:
             return answer
+        pause = read_retry_after(answer.response.headers.get("Retry-After"))
+        if pause is not None and answer.status in _PAUSING:
+            self.gate.close(pause)
+            if self.shared_pause:
+                await self.shared_pause.announce(pause)
         raise self._error(call, answer)
 
     async def _send(self, call: Call, token: str, seconds: float) -> Answer:
@@ -228,10 +241,7 @@ class PartnerCenter:
             log.error("upstream.denied", **call.log_fields, **upstream)
             return RetryableError("upstream-denied", detail, upstream=upstream, quick=False)
         retry_after = read_retry_after(answer.response.headers.get("Retry-After"))
-        throttled = status == HTTPStatus.TOO_MANY_REQUESTS
-        if retry_after is not None and (throttled or status == HTTPStatus.SERVICE_UNAVAILABLE):
-            self.gate.close(retry_after)
-        reason = "upstream-throttled" if throttled else "upstream-unavailable"
+        reason = "upstream-throttled" if status == HTTPStatus.TOO_MANY_REQUESTS else "upstream-unavailable"
         return RetryableError(reason, detail, retry_after=retry_after, upstream=upstream)
 
 

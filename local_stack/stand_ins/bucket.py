@@ -16,6 +16,8 @@ class Bucket:
     """Seconds that an empty bucket asks a caller to wait. Nobody is served before they are over."""
     early: list[float] = field(default_factory=list)
     """For each call inside such a pause, how many seconds of it had passed."""
+    pauses: int = 0
+    """How often it asked for one."""
     _level: float = field(init=False)
     _at: float = field(default_factory=time.monotonic)
     _closed_until: float = 0.0
@@ -35,4 +37,5 @@ class Bucket:
             self._level -= 1
             return 0
         self._closed_until = now + self.pause
+        self.pauses += 1
         return self.pause

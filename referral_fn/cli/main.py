@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import Protocol
 
-from referral_fn.cli import consent, doctor, forward, output, reconcile, replay, webhook
+from referral_fn.cli import backfill, consent, doctor, forward, output, reconcile, replay, webhook
 from referral_fn.cli.errors import CommandError
 from referral_fn.errors import RetryableError
 from referral_fn.referrals.request import InvalidRequestError
@@ -38,6 +38,7 @@ COMMANDS: dict[str, Command] = {
     "forward": forward,
     "replay": replay,
     "reconcile": reconcile,
+    "backfill": backfill,
     "webhook": webhook,
     "consent": consent,
     "doctor": doctor,

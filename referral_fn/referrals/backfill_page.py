@@ -1,5 +1,6 @@
 """The message that makes one page of a backfill: all that a worker needs to go on where another died."""
 
+import re
 import uuid
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,6 +9,9 @@ from typing import Any, Self
 from referral_fn import strict_json
 from referral_fn.queues.base import Message
 from referral_fn.timestamps import read_utc, utc
+
+STATUS = re.compile(r"[A-Za-z]{1,32}", re.ASCII)
+"""A status as it goes into a filter: letters only, so that it cannot be more than a value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +53,8 @@ class BackfillPage:
         match members:
             case {"run": str(run), "page": int(number), "attempt": int(attempt)} if number >= 0 and attempt >= 0:
                 token, status, since = (members.get(name) for name in ("skipToken", "status", "since"))
-                if all(value is None or isinstance(value, str) for value in (token, status, since)):
+                is_valid = all(value is None or isinstance(value, str) for value in (token, status, since))
+                if is_valid and (status is None or STATUS.fullmatch(status)):
                     moment = read_utc(since) if since else None
                     return cls(str(uuid.UUID(run)), number, token, status, moment, attempt)
         raise ValueError("must have run, page and attempt, and may have skipToken, status and since")
