@@ -20,11 +20,14 @@ from referral_fn.settings import Settings, read_settings
 from referral_fn.state.backfill_runs import BackfillRuns
 from referral_fn.state.memory import Memory
 from referral_fn.state.pause import SharedPause
-from referral_fn.state.table import StorageTable, Table
+from referral_fn.state.retention import Retention
+from referral_fn.state.table import StorageTable
 from referral_fn.state.watermark import Watermark
 from referral_fn.webhooks.certificates import Signers
+from referral_fn.webhooks.drift import WebhookWatch
 from referral_fn.webhooks.intake import Intake
 from referral_fn.webhooks.recent import RecentNotifications
+from referral_fn.webhooks.registration import RegistrationClient
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +37,9 @@ class State:
     memory: Memory
     reconciler: Reconciler
     backfiller: Backfiller
-
-    @classmethod
-    def open(cls, table: Table, referral_list: ReferralList, requests: Queue, backfill_rate: float) -> Self:
-        """Wire up what works with the table."""
-        memory = Memory(table)
-        return cls(
-            memory,
-            Reconciler(referral_list, memory, Watermark(table), requests),
-            Backfiller(referral_list, memory, BackfillRuns(table), requests, backfill_rate),
-        )
+    retention: Retention
+    webhook_watch: WebhookWatch | None
+    """None where the webhook's own URL is not known."""
 
 
 class App:
@@ -55,7 +51,7 @@ class App:
         self.tokens = Tokens(settings, session)
         self.requests = self._open(settings.requests_url)
         self.partner_center = PartnerCenter(settings, session, self.tokens.partner_center)
-        self.state = self._open_state(settings.state_url, self.partner_center) if settings.state_url else None
+        self.state = self._open_state(settings.state_url) if settings.state_url else None
         memory, backfiller = (self.state.memory, self.state.backfiller) if self.state else (None, None)
         self.forwarder = Forwarder(settings, self.partner_center, self._open(settings.events_url), memory)
         rejects = self._open(settings.rejects_url)
@@ -83,11 +79,21 @@ class App:
         await self._session.close()
         await self.tokens.close()
 
-    def _open_state(self, url: str, partner_center: PartnerCenter) -> State:
+    def _open_state(self, url: str) -> State:
         table = StorageTable(url, self._session, self.tokens.identity)
-        partner_center.shared_pause = SharedPause(table, partner_center.gate)
-        referral_list = ReferralList(partner_center, self.settings.source)
-        return State.open(table, referral_list, self.requests, self.settings.backfill_rate)
+        self.partner_center.shared_pause = SharedPause(table, self.partner_center.gate)
+        memory, referral_list = Memory(table), ReferralList(self.partner_center, self.settings.source)
+        watch = None
+        if webhook_url := self.settings.expected_webhook_url:
+            client = RegistrationClient(self._session, self.tokens.partner_center, self.settings.webhook_api)
+            watch = WebhookWatch(client, table, webhook_url)
+        return State(
+            memory,
+            Reconciler(referral_list, memory, Watermark(table), self.requests),
+            Backfiller(referral_list, memory, BackfillRuns(table), self.requests, self.settings.backfill_rate),
+            Retention(table, self.settings.state_retention_days),
+            watch,
+        )
 
     def _open(self, url: str) -> Queue:
         return open_queue(url, self._session, self.tokens.identity, self.settings.service_bus_max_message)

@@ -157,6 +157,13 @@ class Settings(CredentialSettings):
     backfill_rate: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)] = Field(5, alias="BACKFILL_RATE")
     """How many referrals a second a backfill requests. What Partner Center allows is not published."""
     contacts: Literal["full", "contactable", "consented", "none"] = Field("full", alias="REFERRAL_CONTACTS")
+    webhook_url: Annotated[str, AfterValidator(_https)] | None = Field(None, alias="WEBHOOK_URL")
+    """Where notifications should go, if not to the app's own host name."""
+    website_hostname: str | None = Field(None, alias="WEBSITE_HOSTNAME")
+    """The app's host name, which Azure sets."""
+    webhook_api: Annotated[str, AfterValidator(_https)] = Field(
+        "https://api.partnercenter.microsoft.com", alias="WEBHOOK_API"
+    )
     webhook_certificate_hosts: Annotated[tuple[str, ...], BeforeValidator(_list), AfterValidator(_hosts)] = Field(
         ("3psostorageacct.blob.core.windows.net",), alias="WEBHOOK_CERTIFICATE_HOSTS"
     )
@@ -183,6 +190,13 @@ class Settings(CredentialSettings):
     def source(self) -> str:
         """The referrals collection's URL: `REFERRALS_URL` up to the ID."""
         return self.referrals_url.split("/{referralId}")[0]
+
+    @property
+    def expected_webhook_url(self) -> str | None:
+        """The URL that the webhook registration should name; None if it is not known."""
+        if self.webhook_url or not self.website_hostname:
+            return self.webhook_url
+        return f"https://{self.website_hostname}/api/webhooks/partner-center"
 
     @property
     def max_deliveries(self) -> int:

@@ -275,7 +275,9 @@ _RUN = {
 
 def _health() -> dict[str, Any]:
     ok = {"status": "ok"}
-    schema = {"type": "object", "required": ["status"], "properties": {"status": {"const": "ok"}}, "examples": [ok]}
+    webhook = {"type": "string", "description": "What is wrong with the webhook registration. Only with `STATE_URL`."}
+    members = {"status": {"const": "ok"}, "webhook": webhook}
+    schema = {"type": "object", "required": ["status"], "properties": members, "examples": [ok]}
     return {
         "operationId": "readHealth",
         "tags": ["operations"],

@@ -106,7 +106,10 @@ async def health(open_app: OpenApp) -> Response:
         return refusal("health", Problem("consent-lapsed", reason))
     if app.partner_center.mfa_required:
         return refusal("health", Problem("mfa-required", app.partner_center.mfa_required))
-    return Response(HTTPStatus.OK, strict_json.dumps({"status": "ok"}))
+    document = {"status": "ok"}
+    if app.state and app.state.webhook_watch and (drift := await app.state.webhook_watch.drift()):
+        document["webhook"] = drift  # the app works, and what is not announced is found by reconciliation
+    return Response(HTTPStatus.OK, strict_json.dumps(document))
 
 
 def openapi() -> Response:

@@ -1,7 +1,9 @@
 """The table's REST client against Azurite's table service."""
 
 import ssl
+import uuid
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import aiohttp
 import pytest
@@ -10,6 +12,8 @@ from local_stack.stack import Stack
 from local_stack.stand_ins.identity import CLIENT_ID
 from referral_fn.credentials.token_source import TokenSource
 from referral_fn.errors import RetryableError
+from referral_fn.state.memory import ROW
+from referral_fn.state.retention import Retention
 from referral_fn.state.table import ConflictError, StorageTable
 from tests.tokens import FixedCredential
 
@@ -71,6 +75,21 @@ async def test_a_query_reads_every_page(table: StorageTable) -> None:
     rows = [row async for row in table.query("Even eq true")]
     assert sorted(int(row.key) for row in rows) == list(range(0, 1005, 2))
     assert len([row async for row in table.query("PartitionKey ne ''")]) == 1005
+
+
+async def test_rows_of_referrals_closed_long_ago_are_removed_once_a_day(
+    table: StorageTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for status in ("Closed", "Active"):
+        await table.save(str(uuid.uuid4()), ROW, {"Status": status}, etag=None)
+    await Retention(table, days=1).run_if_due()
+    assert len([row async for row in table.query(f"RowKey eq '{ROW}'")]) == 2
+    await Retention(table, days=-1).run_if_due()
+    assert len([row async for row in table.query(f"RowKey eq '{ROW}'")]) == 2
+    monkeypatch.setattr("referral_fn.state.retention.EVERY", timedelta(0))
+    await Retention(table, days=-1).run_if_due()
+    (left,) = [row async for row in table.query(f"RowKey eq '{ROW}'")]
+    assert left.values["Status"] == "Active"
 
 
 async def test_a_table_that_does_not_exist_is_named(table: StorageTable, stack: Stack) -> None:
