@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help run unit test endurance chaos outage fuzz check bench schemas screenshot lock clean setup setup-azurite setup-tests
+.PHONY: help run unit test endurance chaos outage fuzz check audit bench schemas screenshot lock clean setup setup-azurite setup-tests
 
 help: ## list what there is
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -42,11 +42,17 @@ schemas: setup ## write the JSON Schemas, OpenAPI and AsyncAPI anew
 screenshot: setup-azurite ## take docs/page.png, a picture of the local stack's page; needs Chromium
 	@$(BIN)/python -m local_stack.demo.browser
 
-lock: setup ## pin the newest versions that pyproject.toml allows
-	@$(BIN)/uv pip compile -q -U --universal --python-version 3.11 --no-annotate --custom-compile-command "make lock" \
-		pyproject.toml -o requirements.txt
-	@$(BIN)/uv pip compile -q -U --universal --python-version 3.11 --no-annotate --custom-compile-command "make lock" \
-		pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt
+LOCK = $(BIN)/uv pip compile -q -U --generate-hashes --no-strip-extras --universal --no-annotate --custom-compile-command "make lock"
+
+lock: setup ## pin the newest versions that pyproject.toml allows, with their hashes
+	@$(LOCK) --python-version 3.11 pyproject.toml -o requirements.txt
+	@$(LOCK) --python-version 3.11 pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt
+	@$(LOCK) --python-version 3.13 --no-deps --group worker -o local_stack/requirements-worker.txt
+	@$(LOCK) --python-version 3.11 --group node -o local_stack/requirements-node.txt
+
+audit: setup ## look for known vulnerabilities in what is installed here and in what is deployed
+	@$(BIN)/pip-audit --require-hashes --disable-pip -r requirements.txt
+	@$(BIN)/pip-audit --require-hashes --disable-pip -r requirements-dev.txt
 
 clean: ## remove everything that was installed or written here
 	@rm -rf .venv .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache

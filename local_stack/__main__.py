@@ -122,7 +122,7 @@ async def _show_consent(stack: Stack, environment: dict[str, str]) -> None:
         HostError: nobody signed in.
     """
     console.print("[bold]consent[/]  python -m referral_fn consent")
-    status, said = await stack.run_command(environment, "consent", "--auth", "managed-identity")
+    status, said = await stack.run_command(environment, "consent", "--flow", "device", "--auth", "managed-identity")
     console.print("".join(f"         {line}\n" for line in said.splitlines()), markup=False)
     if status:
         raise HostError("Without a consent there is no token for Partner Center.")

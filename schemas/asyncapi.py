@@ -51,9 +51,9 @@ def document() -> dict[str, Any]:
         },
         "channels": {
             "events": _channel("EVENTS_URL", "referral-events", "Referrals, normalized.", "Referral"),
-            "rejects": _channel("REJECTS_URL", "referral-rejects", "Requests that led to no event.", "Reject"),
+            "rejects": _channel("REJECTS_URL", "referral-rejects", "Requests that produced no event.", "Reject"),
             "requests": {
-                **_channel("REQUESTS_URL", "referral-requests", "Referrals to forward, now or later."),
+                **_channel("REQUESTS_URL", "referral-requests", "Requests to forward a referral, now or later."),
                 "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in _requests()},
             },
         },
@@ -91,7 +91,7 @@ def document() -> dict[str, Any]:
                 "ReferralId": openapi.guid(),
                 "CloudEvent": {
                     "type": "object",
-                    "description": "Any CloudEvent whose subject is a referral ID: an event or a reject put back, too.",
+                    "description": "Any CloudEvent whose subject is a referral ID, such as an event or a reject.",
                     "required": ["specversion", "subject"],
                     "properties": {"specversion": {"type": "string"}, "subject": openapi.guid()},
                 },
@@ -104,7 +104,7 @@ def _channel(setting: str, name: str, description: str, kind: str = "") -> dict[
     return {
         "address": name,
         "title": name,
-        "description": f"{description} The setting `{setting}` says which queue it is; this is its usual name.",
+        "description": f"{description} The setting `{setting}` names the queue; this is its usual name.",
         "servers": [{"$ref": "#/servers/storage"}, {"$ref": "#/servers/serviceBus"}],
         "messages": {
             f"{kind.lower()}On{place}": {"$ref": f"#/components/messages/{kind.lower()}On{place}"}
@@ -169,14 +169,17 @@ def _headers(event_type: str) -> dict[str, Any]:
         "type": "object",
         "required": ["MessageId", "SessionId", "Label", "ContentType"],
         "properties": {
-            "MessageId": {**text, "description": f"The event's `id`; one over {MAX_ID} characters ends in a hash."},
+            "MessageId": {
+                **text,
+                "description": f"The event's `id`; if it is over {MAX_ID} characters, it ends in a hash.",
+            },
             "SessionId": {**text, "description": "The event's `partitionkey`, else its `subject`, else its `id`."},
             "CorrelationId": {**text, "description": "The event's `subject`."},
             "Label": {"const": event_type, "description": "The event's `type`; newer libraries call it the subject."},
             "ContentType": {"const": events.CONTENT_TYPE, "description": "What the body is."},
             "applicationProperties": {
                 "type": "object",
-                "description": "Those that the event has.",
+                "description": "Properties to filter by, if the event has them.",
                 "properties": {
                     name: {
                         "type": "string",
@@ -192,15 +195,15 @@ def _headers(event_type: str) -> dict[str, Any]:
 
 
 def _sent(event_type: str) -> dict[str, Any]:
-    made = _REFERRAL if event_type == events.REFERRAL_TYPE else _REJECT
+    event = _REFERRAL if event_type == events.REFERRAL_TYPE else _REJECT
     return {
-        "MessageId": made["id"],
-        "SessionId": made.get("partitionkey", made["subject"]),
-        "CorrelationId": made["subject"],
+        "MessageId": event["id"],
+        "SessionId": event.get("partitionkey", event["subject"]),
+        "CorrelationId": event["subject"],
         "Label": event_type,
         "ContentType": events.CONTENT_TYPE,
         "applicationProperties": {
-            name: made["data"][name] for name in FILTER_PROPERTIES[event_type] if name in made["data"]
+            name: event["data"][name] for name in FILTER_PROPERTIES[event_type] if name in event["data"]
         },
     }
 
@@ -212,9 +215,9 @@ def _requests() -> dict[str, Any]:
     either = "Plain or base64. On a Service Bus queue with sessions, a `SessionId` is needed."
     shapes: dict[str, tuple[str, str, str, Any]] = {
         "referralId": ("A bare referral ID", "text/plain", "ReferralId", referral_id),
-        "request": ("A request, new or put off", _JSON, "Request", deferred),
-        "notification": ("A notification of Partner Center's", _JSON, "Notification", openapi.notification()),
-        "cloudEvent": ("An event of the referral's", events.CONTENT_TYPE, "CloudEvent", _REFERRAL),
+        "request": ("A request, new or deferred", _JSON, "Request", deferred),
+        "notification": ("A notification from Partner Center", _JSON, "Notification", openapi.notification()),
+        "cloudEvent": ("An event of the referral", events.CONTENT_TYPE, "CloudEvent", _REFERRAL),
     }
     return {
         name: {
@@ -234,12 +237,12 @@ def _request_schema() -> dict[str, Any]:
     time = {"type": "string", "format": "date-time"}
     return {
         "type": "object",
-        "description": "Asks for a referral. All but its ID is the app's own, for requests that it puts off.",
+        "description": "Asks for a referral. The app sets all members but its ID, in requests that it defers.",
         "required": ["referralId"],
         "properties": {
             "referralId": openapi.guid(),
-            "attempt": {"type": "integer", "minimum": 0, "description": "How often it has been put off."},
-            "firstSeen": {**time, "description": "When it came in."},
+            "attempt": {"type": "integer", "minimum": 0, "description": "How often it has been deferred."},
+            "firstSeen": {**time, "description": "When it was first received."},
             "changedAt": {**time, "description": "When the referral changed, by the notification."},
             "cause": {
                 "type": "string",

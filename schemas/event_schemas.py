@@ -1,15 +1,16 @@
-"""The JSON Schemas of the events, and examples, from the types the app builds them of."""
+"""The JSON Schemas of the events, generated from the types that the app builds them with; and example events."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 from typing_extensions import is_typeddict
 
+from local_stack.stand_ins.referrals import SEED
 from referral_fn import errors
 from referral_fn.referrals import events, referral_data, referral_parts
+from referral_fn.referrals.contact_policy import Policy
 from referral_fn.referrals.normalization import normalize
 from referral_fn.referrals.wire import read_referral
 from referral_fn.state.published import COMPARISON
@@ -19,24 +20,26 @@ SCHEMAS = {
     events.REFERRAL_TYPE: (events.REFERRAL_SCHEMA, referral_data.ReferralData),
     events.REJECT_TYPE: (events.REJECT_SCHEMA, events.RejectData),
 }
-"""By event type: the schema's URI, and the type of the event's data."""
+"""By event type: the URI of the schema, and the type of the data."""
 
-_SEED = Path(__file__).parent.parent / "local_stack" / "stand_ins" / "seed_referral.json"
 _MISSING = "0d2e0e65-3bb4-4c5f-9d51-6d6a8b3f6a10"
 _ATTRIBUTES = {
     "specversion": {"const": "1.0", "description": "The version of CloudEvents."},
-    "id": {"type": "string", "description": "The same for the same snapshot of a referral: duplicates have the same."},
+    "id": {
+        "type": "string",
+        "description": "The same for the same snapshot of a referral, so duplicates can be found.",
+    },
     "source": {"type": "string", "format": "uri", "description": "The URL of the referrals collection."},
     "subject": {"type": "string", "format": "uuid", "description": "The referral's ID."},
     "time": {"type": "string", "format": "date-time", "description": "When the referral changed, or was rejected."},
-    "datacontenttype": {"const": "application/json", "description": "What `data` is."},
-    "partitionkey": {"type": "string", "description": "The engagement's ID, else the referral's."},
+    "datacontenttype": {"const": "application/json", "description": "The media type of `data`."},
+    "partitionkey": {"type": "string", "description": "The ID of the engagement, or of the referral if it has none."},
     "sequence": {
         "type": "string",
         "description": "When the referral changed. Within a subject, the greater text is the later snapshot.",
     },
-    "traceparent": {"type": "string", "description": "W3C Trace Context, from whoever asked for the referral."},
-    "tracestate": {"type": "string", "description": "The same."},
+    "traceparent": {"type": "string", "description": "W3C Trace Context, from the caller who asked for the referral."},
+    "tracestate": {"type": "string", "description": "W3C Trace Context, vendor-specific part."},
     "cause": {
         "type": "string",
         "examples": ["referral-updated"],
@@ -58,7 +61,7 @@ _ATTRIBUTES = {
         "description": "Present if the referral is older than the one in the event that `previousid` names.",
     },
 }
-"""The attributes of an event, but for those that its type fixes."""
+"""The attributes of an event, except those that its type fixes."""
 
 _OPTIONAL = {
     events.REFERRAL_TYPE: {"time", "sequence", "traceparent", "tracestate", "cause", *COMPARISON},
@@ -68,7 +71,7 @@ _NEVER = {events.REFERRAL_TYPE: set[str](), events.REJECT_TYPE: {"partitionkey",
 
 for types in (events, referral_data, referral_parts, errors):
     for member in vars(types).values():
-        if is_typeddict(member):  # their fields' docstrings are the schema's descriptions
+        if is_typeddict(member):  # the docstrings of the fields become descriptions
             member.__pydantic_config__ = ConfigDict(use_attribute_docstrings=True)
 
 
@@ -83,21 +86,21 @@ class _EventSchema(GenerateJsonSchema):
 
 
 def schema_of(event_type: str) -> dict[str, Any]:
-    """The JSON Schema 2020-12 of an event type's data. Open: a later minor version may add fields."""
+    """Return the JSON Schema 2020-12 of an event type's data. It is open: a later minor version may add fields."""
     uri, data = SCHEMAS[event_type]
     schema = TypeAdapter(data).json_schema(schema_generator=_EventSchema)
-    said = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": uri, **schema}
-    return {**said, "examples": [example(event_type)["data"]]}
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": uri}
+    return {**head, **schema, "examples": [example(event_type)["data"]]}
 
 
 def components(event_type: str, name: str) -> dict[str, Any]:
-    """The same as `components/schemas` of another document, beside the whole event's, which is called `name`."""
+    """Return the same as `components/schemas` of another document, with the schema of the whole event as `name`."""
     uri, data = SCHEMAS[event_type]
     reference = "#/components/schemas/{model}"
     schema = TypeAdapter(data).json_schema(schema_generator=_EventSchema, ref_template=reference)
     shared = schema.pop("$defs")
     attributes = {
-        **{attribute: said for attribute, said in _ATTRIBUTES.items() if attribute not in _NEVER[event_type]},
+        **{attribute: spec for attribute, spec in _ATTRIBUTES.items() if attribute not in _NEVER[event_type]},
         "type": {"const": event_type, "description": "The kind of event, and the major version of its data."},
         "dataschema": {"const": uri, "description": "The schema of `data`."},
         "data": {"$ref": reference.format(model=data.__name__)},
@@ -113,11 +116,17 @@ def components(event_type: str, name: str) -> dict[str, Any]:
 
 
 def example(event_type: str) -> dict[str, Any]:
-    """An event: of the documentation's own referral; or a reject: of a referral that there is not."""
-    if event_type == events.REFERRAL_TYPE:
-        seed = _SEED.read_bytes()
-        made = normalize(read_referral(seed, json.loads(seed)["id"]), collection=SOURCE)
-        return made.document()
+    """Return an example: the event of the documented referral of 2018, or the reject of a referral that is missing."""
+    return referral_event(SEED) if event_type == events.REFERRAL_TYPE else _reject()
+
+
+def referral_event(referral: dict[str, Any], policy: Policy = "full") -> dict[str, Any]:
+    """Return the event of a referral as Partner Center sends it."""
+    wire = read_referral(json.dumps(referral).encode(), referral["id"])
+    return normalize(wire, collection=SOURCE, policy=policy).document()
+
+
+def _reject() -> dict[str, Any]:
     upstream = errors.Upstream(status=404, code="itemNotFound", clientRequestId="7c1a3f52-9f0e-4a51-8b57-1a0c9a2a7f7e")
     data = events.RejectData(
         reason="referral-not-found",

@@ -31,14 +31,14 @@ def document() -> dict[str, Any]:
             "title": "Partner Center referrals",
             "version": _PROJECT["version"],
             "description": "Asks for Partner Center referrals, which are forwarded to a queue as CloudEvents. "
-            "Errors are problem details (RFC 9457); docs/problems.md says of each what to do about it.",
+            "Errors are problem details (RFC 9457); docs/problems.md says what to do about each.",
             "license": {"name": _PROJECT["license"], "identifier": _PROJECT["license"]},
         },
         "servers": [{"url": "/api", "description": "The app that serves this document."}],
         "tags": [
             {"name": "referrals", "description": "Asking for referrals."},
-            {"name": "webhooks", "description": "Being told of referrals."},
-            {"name": "operations", "description": "Looking after the app."},
+            {"name": "webhooks", "description": "Notifications of referrals."},
+            {"name": "operations", "description": "Operating the app."},
         ],
         "paths": {
             "/referrals/{referralId}": {"post": _forward()},
@@ -67,8 +67,8 @@ def _forward() -> dict[str, Any]:
         "operationId": "forwardReferral",
         "tags": ["referrals"],
         "summary": "Forward the referral in the path",
-        "description": "Fetches it, puts its event on the events queue, and answers with the event. "
-        "After a problem nothing has been queued: whether to try again is the caller's decision.",
+        "description": "Fetches the referral, puts its event on the events queue and returns the event. "
+        "After a problem nothing is queued: synchronous callers must retry themselves.",
         "security": _KEYED,
         "parameters": [
             {
@@ -95,8 +95,8 @@ def _request() -> dict[str, Any]:
         "operationId": "requestReferrals",
         "tags": ["referrals"],
         "summary": "Forward the referral in the body, or queue many",
-        "description": "One `referralId` is forwarded as by its own path. `referralIds` are queued, whatever is "
-        f"preferred, and each has its fate in the answer. The body may have {MAX_BODY} bytes.",
+        "description": "One `referralId` is forwarded as by its own path. `referralIds` are always queued; the "
+        f"answer has the result for each. The body may have up to {MAX_BODY} bytes.",
         "security": _KEYED,
         "parameters": _context(),
         "requestBody": {
@@ -114,7 +114,7 @@ def _request() -> dict[str, Any]:
         "responses": {
             "200": _event_answer(),
             "202": {
-                "description": "Queued: the one, where that is preferred; or at least one of the many.",
+                "description": "Queued: the one referral, if the caller prefers that, or at least one of several.",
                 "headers": _queued("")["headers"],
                 "content": {
                     "application/json": {
@@ -138,9 +138,9 @@ def _webhook() -> dict[str, Any]:
     return {
         "operationId": "receiveNotification",
         "tags": ["webhooks"],
-        "summary": "Take a notification of Partner Center's",
+        "summary": "Receive a notification from Partner Center",
         "description": "Queues the referral that the notification is about. The signature is RSASSA-PKCS1-v1_5 over "
-        f"the exact bytes of the body, of which there may be {MAX_NOTIFICATION}.",
+        f"the exact bytes of the body, up to {MAX_NOTIFICATION}.",
         "security": [{"signature": [], **shared}, {"signatureHeader": [], **shared}],
         "parameters": _context()[1:],
         "requestBody": {
@@ -282,7 +282,7 @@ def _health() -> dict[str, Any]:
         "operationId": "readHealth",
         "tags": ["operations"],
         "summary": "Say whether the settings are right",
-        "description": "Says also whether the user's consent holds, as far as this worker knows.",
+        "description": "Also says whether the user's consent is valid, as far as this worker knows.",
         "security": [],
         "responses": {
             "200": {"description": "They are.", "content": {"application/json": {"schema": schema}}},
@@ -303,11 +303,13 @@ def _openapi() -> dict[str, Any]:
     }
 
 
-_NO_KEY = {"description": "The function key is missing or wrong. Azure Functions answers so, with no problem details."}
+_NO_KEY = {
+    "description": "The function key is missing or wrong. Azure Functions answers this itself, without problem details."
+}
 
 
 def _context() -> list[dict[str, Any]]:
-    """The headers that every call may have; the first only those that may be answered at once."""
+    """The headers that every call may have; the first, only calls that can be answered immediately."""
     header = {"in": "header", "required": False, "schema": {"type": "string"}}
     return [
         {
@@ -319,7 +321,7 @@ def _context() -> list[dict[str, Any]]:
         {
             "name": "traceparent",
             **header,
-            "description": "W3C Trace Context, carried along to the event. A malformed one is ignored.",
+            "description": "W3C Trace Context, copied to the event. A malformed one is ignored.",
             "example": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
         },
         {
@@ -343,7 +345,7 @@ def _queued(schema: str) -> dict[str, Any]:
         "description": "The request is on the requests queue.",
         "headers": {
             "Preference-Applied": {
-                "description": "`respond-async`, where that was preferred and heeded.",
+                "description": "`respond-async`, if the caller preferred it.",
                 "schema": {"const": "respond-async"},
             }
         },
@@ -367,7 +369,7 @@ def _problems(*reasons: str) -> dict[str, Any]:
             "description": "\n".join(f"- `{reason}`: {problems.PROBLEMS[reason][1]}." for reason in named),
             "content": {problems.CONTENT_TYPE: {"schema": schema}},
         }
-        if status in (503, 504):  # what waiting may mend
+        if status in (503, 504):  # waiting may help
             response["headers"] = {"Retry-After": {"$ref": "#/components/headers/RetryAfter"}}
         responses[str(status)] = response
     return responses
@@ -376,17 +378,17 @@ def _problems(*reasons: str) -> dict[str, Any]:
 def _security_schemes() -> dict[str, Any]:
     key: dict[str, Any] = {"type": "apiKey", "in": "header"}
     return {
-        "functionKey": {**key, "name": "x-functions-key", "description": "A function key of the app's."},
+        "functionKey": {**key, "name": "x-functions-key", "description": "A function key of the app."},
         "functionKeyInQuery": {**key, "in": "query", "name": "code", "description": "The same."},
         "signature": {
             **key,
             "name": "Authorization",
-            "description": "`Signature` and the signature in base64, where the registration does not say otherwise.",
+            "description": "`Signature` and the signature in base64, unless the registration says otherwise.",
         },
         "signatureHeader": {
             **key,
             "name": "x-ms-signature",
-            "description": "The same, where the registration has `SignatureTokenToMsSignatureHeader`.",
+            "description": "The same, if the registration has `SignatureTokenToMsSignatureHeader`.",
         },
         "signatureCertificate": {
             **key,
@@ -403,7 +405,7 @@ def _security_schemes() -> dict[str, Any]:
 
 def _schemas() -> dict[str, Any]:
     own_id = {"type": "string", "format": "uuid", "description": "The referral's ID, in lower case."}
-    fates = ["queued", "invalid", "failed"]
+    statuses = ["queued", "invalid", "failed"]
     return {
         "Asked": {
             "type": "object",
@@ -415,8 +417,8 @@ def _schemas() -> dict[str, Any]:
                     "items": guid(),
                     "minItems": 1,
                     "maxItems": MAX_BATCH,
-                    "description": "The referrals' IDs. One that is there twice is queued once; one that is no ID does "
-                    "not keep the others from being queued.",
+                    "description": "The IDs of the referrals. A repeated ID is queued once. An item that is not an ID "
+                    "does not keep the others from being queued.",
                 },
             },
             "oneOf": [{"required": ["referralId"]}, {"required": ["referralIds"]}],
@@ -453,7 +455,7 @@ def _schemas() -> dict[str, Any]:
             "properties": {
                 "index": {"type": "integer", "minimum": 0, "description": "Its place in `referralIds`."},
                 "referralId": own_id,
-                "status": {"enum": fates, "description": "`failed`: it could not be queued; ask for it again."},
+                "status": {"enum": statuses, "description": "`failed`: it could not be queued; ask for it again."},
                 "detail": {"type": "string", "description": "Why it was not queued."},
             },
         },

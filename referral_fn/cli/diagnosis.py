@@ -179,8 +179,6 @@ class Diagnosis:
         """The possible causes of Partner Center's refusal, or what to do about it."""
         upstream = error.upstream or {}
         match error.reason:
-            case "mfa-required":
-                return "run `python -m referral_fn consent`, and sign in with multi-factor authentication"
             case "referral-not-found":
                 address = "" if "code" in upstream else "REFERRALS_URL is not the address of the API, or "
                 return f"{address}{_NOT_FOUND}"

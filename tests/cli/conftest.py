@@ -81,10 +81,10 @@ async def cli(
     vault.store(REFRESH_TOKEN_SECRET, entra.new_refresh_token())
     webhooks.registration, webhooks.pause = None, 0.02
     webhooks.forget_tests()
-    subject = entra.subject
+    subject, methods = entra.subject, entra.methods
     queues = await stand_ins.fresh_queues(inbound=SERVICE_BUS, outbound=SERVICE_BUS)
     yield Cli(stand_ins, queues, monkeypatch, capsys)
-    entra.subject, entra.home_tenant = subject, TENANT
+    entra.subject, entra.home_tenant, entra.methods = subject, TENANT, methods
     vault.versions.clear()
     vault.failure, vault.read_only = None, False
     webhooks.registration, webhooks.refusal = None, None

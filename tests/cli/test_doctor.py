@@ -80,7 +80,7 @@ async def test_a_summary_ends_the_output(cli: Cli) -> None:
 @pytest.mark.parametrize(
     ("changes", "step", "sentence"),
     [
-        ({"REFERRALS_APP_CLIENT_ID": str(uuid.uuid4())}, "token", "is not an app of the tenant"),
+        ({"REFERRALS_APP_CLIENT_ID": str(uuid.uuid4())}, "token", "AADSTS700016: REFERRALS_APP_CLIENT_ID"),
         ({"REFERRALS_URL": "https://127.0.0.1:9/{referralId}"}, "referral", "no answer from Partner Center"),
     ],
 )
@@ -138,6 +138,12 @@ class TestReferral:
         _, checks = await examine(cli, "--referral", SEED_ID, REFERRALS_AUTH=auth)
         result, detail = checks["referral"]
         assert (result, f"answered {status}" in detail, advice in detail) == ("fails", True, True)
+
+    async def test_a_user_without_multi_factor_authentication_is_sent_to_consent(self, cli: Cli) -> None:
+        cli.stack.partner_center.wants_multi_factor, cli.stack.entra.methods = True, ["pwd"]
+        _, checks = await examine(cli, "--referral", SEED_ID, REFERRALS_AUTH="app-user")
+        status, detail = checks["referral"]
+        assert (status, "multi-factor" in detail, detail.count("referral_fn consent")) == ("fails", True, 1)
 
     async def test_an_invalid_id_is_refused(self, cli: Cli) -> None:
         result = await cli("doctor", "--referral", "42")

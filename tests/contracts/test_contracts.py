@@ -147,6 +147,14 @@ def test_an_event_field_that_no_schema_names_is_found(field: dict[str, Any], pat
         check_event_data({"type": events.REFERRAL_TYPE, "data": data | field})
 
 
+@pytest.mark.parametrize("path", generate.EXAMPLES)
+def test_the_example_events_are_as_described(path: str) -> None:
+    event = json.loads((ROOT / path).read_text(encoding="utf-8"))
+    name = "ReferralEvent" if event["type"] == events.REFERRAL_TYPE else "RejectEvent"
+    validator(f"urn:asyncapi#/components/schemas/{name}").validate(event)
+    check_event_data(event)
+
+
 def test_every_problem_type_is_an_answer_of_some_operation() -> None:
     answers = [
         answer

@@ -141,4 +141,4 @@ def no_token_leaked(app: App, *texts: str) -> None:
 
 async def consent(app: App) -> tuple[int, str]:
     environment = app.stack.environment(app.queues, REFERRALS_AUTH="app-user")
-    return await app.stack.run_command(environment, "consent", "--auth", "managed-identity")
+    return await app.stack.run_command(environment, "consent", "--flow", "device", "--auth", "managed-identity")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from local_stack.stand_ins.certificates import Authority
 from local_stack.stand_ins.serving import serving
-from referral_fn.credentials import entra, token_source
+from referral_fn.credentials import entra, token_source, vault
 from referral_fn.credentials.entra import Tokens
 from referral_fn.credentials.token_source import TokenSource
 from referral_fn.errors import RetryableError
@@ -69,6 +69,7 @@ async def nasty(authority: Authority) -> AsyncIterator[NastyService]:
             patch.setenv("IDENTITY_HEADER", "x")
             patch.setenv("AZURE_AUTHORITY_HOST", url)
             patch.setattr(entra, "REREAD_AFTER", 0)
+            patch.setattr(vault, "BUDGET", 0.2)
             patch.setattr(token_source, "PATIENCE", 0.3)  # azure-identity waits between its own retries
             yield service
 

@@ -145,7 +145,7 @@ async def test_a_time_out_kills_the_worker_and_the_other_calls_wait_for_their_ow
 
 
 async def test_a_worker_that_blocks_is_killed_all_the_same() -> None:
-    async with probe(time_out=0.5) as host:
+    async with probe(time_out=2) as host:
         with pytest.raises(TimedOutError):
             await host.call("block/60")
         await host.worker(2)
@@ -166,7 +166,7 @@ async def test_a_third_death_ends_the_host_and_time_outs_do_not_count() -> None:
 
 
 async def test_a_worker_that_ends_with_code_0_is_replaced_only_after_a_time_out() -> None:
-    async with probe(time_out=0.6) as host:
+    async with probe(time_out=2) as host:
         with pytest.raises(TimedOutError):
             await host.call("leave/0")
         assert int(await host.call("process")) == await host.worker(2)
