@@ -9,6 +9,7 @@ import azure.functions as func
 
 from referral_fn import log
 from referral_fn.settings import CONNECTION, SettingsError, on_service_bus, read_settings
+from referral_fn.state import functions as state_functions
 
 if TYPE_CHECKING:
     from referral_fn.api.handlers import Response
@@ -66,13 +67,13 @@ async def forward_from_service_bus(msg: func.ServiceBusMessage) -> None:
     await _process(msg.get_body(), f"{msg.message_id}@{msg.sequence_number}", msg.delivery_count)
 
 
-def register_queue_trigger(functions: func.FunctionApp, environment: Mapping[str, str]) -> None:
-    """Register the trigger of the requests queue, unless settings are invalid: messages then wait, untouched.
+def register_by_settings(functions: func.FunctionApp, environment: Mapping[str, str]) -> None:
+    """Register what depends on settings. While any is invalid that is nothing, and messages wait, untouched.
 
     Messages are bound as bytes, because the host lets the members of a JSON text override the message's own metadata.
     """
     try:
-        read_settings(environment)
+        settings = read_settings(environment)
     except SettingsError as error:  # raising would hide the HTTP functions, too, and with them the reason
         log.at_startup("settings.wrong", detail=str(error))
         return
@@ -83,14 +84,14 @@ def register_queue_trigger(functions: func.FunctionApp, environment: Mapping[str
     else:
         storage = functions.queue_trigger("msg", queue, CONNECTION, data_type=func.DataType.BINARY)
         name(storage(forward_from_storage))
+    state_functions.register(functions, settings, _app, _response)
 
 
 async def _process(body: bytes, message_id: str | None, count: int | None) -> None:
     from referral_fn.queue_worker import Delivery  # noqa: PLC0415
 
     worker = _app()
-    delivery = Delivery(body, message_id, count or 1, worker.settings.max_deliveries)
-    await worker.queue_worker.process(delivery)
+    await worker.queue_worker.process(Delivery(body, message_id, count or 1, worker.settings.max_deliveries))
 
 
 def _handlers() -> Any:
@@ -116,4 +117,4 @@ def _response(response: "Response") -> func.HttpResponse:
     )
 
 
-register_queue_trigger(app, os.environ)
+register_by_settings(app, os.environ)

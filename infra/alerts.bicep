@@ -49,6 +49,22 @@ var queries = [
     query: loadTextContent('queries/throttling.kql')
   }
   {
+    name: 'missed'
+    title: 'Referrals changed, and no notification announced it'
+    advice: 'They were found and requested. See whether the webhook works: python -m referral_fn webhook test.'
+    severity: 3
+    window: 'PT2H'
+    query: loadTextContent('queries/missed.kql')
+  }
+  {
+    name: 'drifted'
+    title: 'The webhook registration does not lead to the app'
+    advice: 'Somebody else has registered. python -m referral_fn webhook register takes it back.'
+    severity: 2
+    window: 'PT2H'
+    query: loadTextContent('queries/drifted.kql')
+  }
+  {
     name: 'held'
     title: 'The app cannot do its work: settings are wrong, or its queues cannot be written to'
     advice: 'GET /api/health names the settings. Messages are kept meanwhile.'

@@ -62,6 +62,14 @@ param webhookExtraRoots string = ''
 param webhookMaxAge string = ''
 param retryBudget string = '20'
 param deferralSchedule string = '10,60,300,1800,7200,21600,43200,86400'
+
+@description('Whether a table remembers what was forwarded: see docs/operations.md.')
+param withState bool = true
+param stateRetentionDays int = 400
+param reconcileSchedule string = '0 17 * * * *'
+param backfillRate int = 5
+param webhookUrl string = ''
+param webhookApi string = 'https://api.partnercenter.microsoft.com'
 param serviceBusMaxMessage int = 262144
 param serviceBusMaxDeliveryCount int = 10
 
@@ -152,6 +160,21 @@ module serviceBus 'service-bus.bicep' = if (queueKind == 'servicebus') {
   }
 }
 
+module state 'state-table.bicep' = if (withState) {
+  name: 'state-table'
+  scope: group
+  params: {
+    token: token
+    location: location
+    tags: allTags
+    principalId: identity.outputs.principalId
+    workspaceId: monitoring.outputs.workspaceId
+    isPrivate: privateNetwork
+    endpointSubnetId: privateNetwork ? network!.outputs.endpointSubnetId : ''
+    networkId: privateNetwork ? network!.outputs.networkId : ''
+  }
+}
+
 module vault 'vault.bicep' = if (needsVault) {
   name: 'vault'
   scope: group
@@ -202,6 +225,12 @@ module app 'function-app.bicep' = {
       REFERRALS_APP_TENANT_ID: referralsAppTenantId
       REFERRALS_APP_CLIENT_ID: referralsAppClientId
       REFERRALS_REFRESH_TOKEN_SECRET: needsVault ? vault!.outputs.secretUrl : ''
+      STATE_URL: withState ? state!.outputs.tableUrl : ''
+      STATE_RETENTION_DAYS: string(stateRetentionDays)
+      RECONCILE_SCHEDULE: reconcileSchedule
+      BACKFILL_RATE: string(backfillRate)
+      WEBHOOK_URL: webhookUrl
+      WEBHOOK_API: webhookApi
       REFERRAL_CONTACTS: referralContacts
       WEBHOOK_CERTIFICATE_HOSTS: webhookCertificateHosts
       WEBHOOK_EXTRA_ROOTS: webhookExtraRoots

@@ -1,4 +1,4 @@
-"""Azurite's queue service as a process: HTTPS, bearer tokens, on a free port."""
+"""Azurite's queue and table services as processes: HTTPS, bearer tokens, on free ports."""
 
 import asyncio
 import base64
@@ -8,14 +8,16 @@ import os
 import shutil
 import signal
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import aiohttp
 from azure.core.pipeline.transport import AioHttpTransport
 from azure.storage.queue.aio import QueueClient, QueueServiceClient
 
 from local_stack.stand_ins.certificates import Authority
+from local_stack.stand_ins.identity import CLIENT_ID
 from local_stack.stand_ins.serving import HOST, free_port
+from local_stack.stand_ins.tokens import Issuer
 
 ACCOUNT = "devstoreaccount1"
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
@@ -30,8 +32,10 @@ class AzuriteError(RuntimeError):
     """Azurite is not there, or does not start; the message says what to do."""
 
 
-class Azurite:
-    """One Azurite. Without a folder it keeps everything in memory."""
+class _Service:
+    """One of Azurite's services. Without a folder it keeps everything in memory."""
+
+    service_name: ClassVar[str]
 
     def __init__(self, authority: Authority, folder: Path | None = None, port: int = 0) -> None:
         self._authority = authority
@@ -39,7 +43,6 @@ class Azurite:
         self._preferred_port = port
         self.port = 0
         self._process: asyncio.subprocess.Process | None = None
-        self.service: QueueServiceClient
 
     @property
     def origin(self) -> str:
@@ -48,27 +51,16 @@ class Azurite:
 
     @property
     def account_url(self) -> str:
-        """The account's queue endpoint."""
+        """The account's endpoint."""
         return f"{self.origin}/{ACCOUNT}"
 
     async def __aenter__(self) -> Self:
         self.port = free_port(self._preferred_port)
         await self.start()
-        tls = self._authority.client_context()
-        session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=tls, limit=0))
-        self.service = QueueServiceClient(
-            self.account_url,
-            credential={"account_name": ACCOUNT, "account_key": KEY},
-            transport=AioHttpTransport(session=session, session_owner=True),
-            retry_total=5,
-        )
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        try:
-            await self.service.close()
-        finally:
-            await self.stop()
+        await self.stop()
 
     async def start(self) -> None:
         """Start it, and wait until it answers.
@@ -76,9 +68,10 @@ class Azurite:
         Raises:
             AzuriteError: it is not installed, or did not come up.
         """
+        name = self.service_name
         self._process = await asyncio.create_subprocess_exec(
-            *_command(),
-            *("--queueHost", HOST, "--queuePort", str(self.port), "--oauth", "basic"),
+            *_command(name),
+            *(f"--{name}Host", HOST, f"--{name}Port", str(self.port), "--oauth", "basic"),
             *("--cert", str(self._authority.certificate), "--key", str(self._authority.key)),
             *("--skipApiVersionCheck", "--disableTelemetry", "--silent"),
             *(("--location", str(self._folder)) if self._folder else ("--inMemoryPersistence",)),
@@ -91,7 +84,7 @@ class Azurite:
         try:
             async with asyncio.timeout(_START_SECONDS):
                 said = b""
-                while output and b"successfully listen" not in said:
+                while output and b" successfully " not in said:
                     line = await output.readline()
                     if not line:
                         raise AzuriteError(f"Azurite did not start: {said.decode(errors='replace').strip()}")
@@ -116,6 +109,50 @@ class Azurite:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             await self._process.wait()
+
+
+class Azurite(_Service):
+    """The queue service."""
+
+    service_name = "queue"
+    service: QueueServiceClient
+
+    async def __aenter__(self) -> Self:
+        await super().__aenter__()
+        tls = self._authority.client_context()
+        session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=tls, limit=0))
+        self.service = QueueServiceClient(
+            self.account_url,
+            credential={"account_name": ACCOUNT, "account_key": KEY},
+            transport=AioHttpTransport(session=session, session_owner=True),
+            retry_total=5,
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        try:
+            await self.service.close()
+        finally:
+            await self.stop()
+
+
+class Tables(_Service):
+    """The table service. It is started when a table is first wanted."""
+
+    service_name = "table"
+
+    async def create(self, name: str, issuer: Issuer) -> str:
+        """Create a table. Returns its URL."""
+        if not self.port:
+            await self.__aenter__()
+        token = issuer.mint("https://storage.azure.com", CLIENT_ID, 60)
+        headers = {"Authorization": f"Bearer {token}", "Accept": "application/json", "x-ms-version": "2024-11-04"}
+        connector = aiohttp.TCPConnector(ssl=self._authority.client_context())
+        async with (
+            aiohttp.ClientSession(connector=connector, headers=headers, raise_for_status=True) as session,
+            session.post(f"{self.account_url}/Tables", json={"TableName": name}),
+        ):
+            return f"{self.account_url}/{name}"
 
 
 class Queue:
@@ -160,10 +197,10 @@ def decode(content: str) -> str:
     return base64.b64decode(content).decode()
 
 
-def _command() -> list[str]:
-    """Node, and the program: where bootstrap.py put them."""
+def _command(service: str) -> list[str]:
+    """Node, and the service's program: where bootstrap.py put them."""
     program = Path(os.environ.get("AZURITE_PATH", _ROOT / ".venv" / "azurite" / "node_modules" / "azurite"))
-    main = program / "dist" / "src" / "queue" / "main.js"
+    main = program / "dist" / "src" / service / "main.js"
     beside_python = _ROOT / ".venv" / "bin" / "node"
     node = str(beside_python) if beside_python.exists() else shutil.which("node")
     if not main.exists() or node is None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from local_stack.azurite import Azurite, Queue
+from local_stack.azurite import Azurite, Queue, Tables
 from local_stack.host.process import Host
 from local_stack.stand_ins import service_bus
 from local_stack.stand_ins.certificates import Authority
@@ -84,6 +84,7 @@ class Stack:
     entra: Entra
     vault: Vault
     azurite: Azurite
+    tables: Tables
     service_bus: service_bus.ServiceBus
     identity_url: str
     partner_center_url: str
@@ -129,6 +130,10 @@ class Stack:
     async def fresh_queues(self, **kinds: Any) -> Queues:
         """Queues that nobody else uses."""
         return await self.queues(f"q{uuid.uuid4().hex[:12]}-", **kinds)
+
+    async def fresh_table(self) -> str:
+        """Create a table that nobody else uses. Returns its URL, for `STATE_URL`."""
+        return await self.tables.create(f"t{uuid.uuid4().hex}", self.issuer)
 
     def environment(self, queues: Queues, **overrides: str) -> dict[str, str]:
         """The app settings, and what the machine's identity is reached by. An empty override unsets."""
@@ -239,6 +244,10 @@ async def running(azurite_port: int = 0, *, on_disk: bool = False, with_azurite:
             azurite = Azurite(authority, Path(folder) / "azurite" if on_disk else None, azurite_port)
             if with_azurite:
                 await optional.enter_async_context(azurite)
+            tables = Tables(authority, Path(folder) / "tables" if on_disk else None)
+            optional.push_async_callback(tables.stop)
             webhooks.certificate_host = certificates_url.removeprefix("https://")
             urls = identity_url, partner_center_url, entra_url, vault_url
-            yield Stack(authority, issuer, identity, partner_center, webhooks, entra, vault, azurite, bus, *urls)
+            yield Stack(
+                authority, issuer, identity, partner_center, webhooks, entra, vault, azurite, tables, bus, *urls
+            )

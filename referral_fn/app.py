@@ -2,20 +2,44 @@
 
 import gc
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Self
 
 import aiohttp
 
+from referral_fn.backfill import Backfiller
 from referral_fn.credentials.entra import Tokens
 from referral_fn.forwarder import Forwarder
 from referral_fn.partner_center import PartnerCenter
 from referral_fn.queue_worker import QueueWorker
 from referral_fn.queues.base import Queue
 from referral_fn.queues.opening import open_queue
+from referral_fn.reconcile import Reconciler
+from referral_fn.referral_list import ReferralList
 from referral_fn.settings import Settings, read_settings
+from referral_fn.state.backfill_runs import BackfillRuns
+from referral_fn.state.memory import Memory
+from referral_fn.state.pause import SharedPause
+from referral_fn.state.retention import Retention
+from referral_fn.state.table import StorageTable
+from referral_fn.state.watermark import Watermark
 from referral_fn.webhooks.certificates import Signers
+from referral_fn.webhooks.drift import WebhookWatch
 from referral_fn.webhooks.intake import Intake
 from referral_fn.webhooks.recent import RecentNotifications
+from referral_fn.webhooks.registration import RegistrationClient
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What `STATE_URL` turns on."""
+
+    memory: Memory
+    reconciler: Reconciler
+    backfiller: Backfiller
+    retention: Retention
+    webhook_watch: WebhookWatch | None
+    """None where the webhook's own URL is not known."""
 
 
 class App:
@@ -27,8 +51,11 @@ class App:
         self.tokens = Tokens(settings, session)
         self.requests = self._open(settings.requests_url)
         self.partner_center = PartnerCenter(settings, session, self.tokens.partner_center)
-        self.forwarder = Forwarder(settings, self.partner_center, self._open(settings.events_url))
-        self.queue_worker = QueueWorker(settings, self.forwarder, self.requests, self._open(settings.rejects_url))
+        self.state = self._open_state(settings.state_url) if settings.state_url else None
+        memory, backfiller = (self.state.memory, self.state.backfiller) if self.state else (None, None)
+        self.forwarder = Forwarder(settings, self.partner_center, self._open(settings.events_url), memory)
+        rejects = self._open(settings.rejects_url)
+        self.queue_worker = QueueWorker(settings, self.forwarder, self.requests, rejects, backfiller)
         self.intake = Intake(
             Signers(session, settings.webhook_extra_roots),
             hosts=settings.webhook_certificate_hosts,
@@ -51,6 +78,22 @@ class App:
         """Close all connections."""
         await self._session.close()
         await self.tokens.close()
+
+    def _open_state(self, url: str) -> State:
+        table = StorageTable(url, self._session, self.tokens.identity)
+        self.partner_center.shared_pause = SharedPause(table, self.partner_center.gate)
+        memory, referral_list = Memory(table), ReferralList(self.partner_center, self.settings.source)
+        watch = None
+        if webhook_url := self.settings.expected_webhook_url:
+            client = RegistrationClient(self._session, self.tokens.partner_center, self.settings.webhook_api)
+            watch = WebhookWatch(client, table, webhook_url)
+        return State(
+            memory,
+            Reconciler(referral_list, memory, Watermark(table), self.requests),
+            Backfiller(referral_list, memory, BackfillRuns(table), self.requests, self.settings.backfill_rate),
+            Retention(table, self.settings.state_retention_days),
+            watch,
+        )
 
     def _open(self, url: str) -> Queue:
         return open_queue(url, self._session, self.tokens.identity, self.settings.service_bus_max_message)

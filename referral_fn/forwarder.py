@@ -6,15 +6,19 @@ from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 from referral_fn import log
-from referral_fn.errors import PermanentError, RetryableError
+from referral_fn.errors import PermanentError, RetryableError, Upstream
 from referral_fn.partner_center import PartnerCenter
 from referral_fn.queues.base import MessageTooLargeError, Queue
 from referral_fn.referrals import messages
+from referral_fn.referrals.events import Event
 from referral_fn.referrals.normalization import normalize
-from referral_fn.referrals.outcome import Deferred, Forwarded, Outcome, Rejected
+from referral_fn.referrals.outcome import Deferred, Forwarded, Outcome, Rejected, Unchanged
+from referral_fn.referrals.referral_data import ReferralData
 from referral_fn.referrals.request import ReferralRequest
 from referral_fn.retry import LONGEST_WAIT
 from referral_fn.settings import Settings
+from referral_fn.state.memory import Memory
+from referral_fn.state.published import Published, annotated
 from referral_fn.telemetry import Stages
 
 TIME_LIMIT = 35
@@ -35,8 +39,11 @@ MAX_SPREAD = 900
 class Forwarder:
     """Takes a request to its outcome."""
 
-    def __init__(self, settings: Settings, partner_center: PartnerCenter, events: Queue) -> None:
+    def __init__(
+        self, settings: Settings, partner_center: PartnerCenter, events: Queue, memory: Memory | None = None
+    ) -> None:
         self._settings = settings
+        self._memory = memory
         self._partner_center = partner_center
         self._events = events
         self._server = {"server.address": urlsplit(settings.referrals_url).hostname}
@@ -58,6 +65,8 @@ class Forwarder:
         if isinstance(outcome, Forwarded):
             request_id = outcome.upstream.get("requestId")
             log.info("referral.forwarded", **fields, eventId=outcome.event.id, requestId=request_id)
+        elif isinstance(outcome, Unchanged):
+            log.info("referral.unchanged", **fields, eventId=outcome.event.id)
         else:
             failure = {"reason": outcome.reason, "detail": outcome.detail, **log.upstream_fields(outcome.upstream)}
             log.warning("attempt.failed", **fields, **failure)
@@ -75,17 +84,40 @@ class Forwarder:
                     policy=settings.contacts,
                     context=request.event_attributes(),
                 )
-                encoded = event.encode()
-            destination = {**self._events.span_attributes, "messaging.message.id": event.id}
-            with stages.traced("publish", "PRODUCER", destination):
-                await self._events.put(messages.event_message(event, encoded))
+            if self._memory is None:
+                encoded = await self._publish(event, stages)
+                return Forwarded(event, encoded, fetched.upstream)
+            return await self._compare_and_publish(self._memory, request, event, fetched.upstream, stages)
         except PermanentError as error:
             return Rejected(error.reason, str(error), error.errors, error.upstream)
         except MessageTooLargeError as error:
             return Rejected("event-too-large", str(error))
         except RetryableError as error:
             return self._deferred(request, error)
-        return Forwarded(event, encoded, fetched.upstream)
+
+    async def _compare_and_publish(
+        self, memory: Memory, request: ReferralRequest, event: Event[ReferralData], upstream: Upstream, stages: Stages
+    ) -> Outcome:
+        """Publish the event with what has changed since the last one, unless it was published and nobody asked."""
+        with stages.timed("recall"):
+            known = await memory.recall(request.referral_id)
+        if known is None:
+            return Forwarded(event, await self._publish(event, stages), upstream)
+        if request.is_automatic and known.has(event):
+            return Unchanged(event, upstream)
+        published = Published.of(event, known.published)
+        event = annotated(event, published)
+        encoded = await self._publish(event, stages)
+        with stages.timed("remember"):
+            await memory.remember(request.referral_id, published, known)
+        return Forwarded(event, encoded, upstream)
+
+    async def _publish(self, event: Event[ReferralData], stages: Stages) -> bytes:
+        """Put the event on its queue. Returns its encoding."""
+        encoded = event.encode()
+        with stages.traced("publish", "PRODUCER", {**self._events.span_attributes, "messaging.message.id": event.id}):
+            await self._events.put(messages.event_message(event, encoded))
+        return encoded
 
     def _deferred(self, request: ReferralRequest, error: RetryableError) -> Deferred:
         return Deferred(self._delay(request, error), error.reason, str(error), error.upstream, error.attempt_consumed)

@@ -1,14 +1,15 @@
 """The client of Partner Center's referrals API.
 
-Source: "Get a referral by ID" in the Partner Center referrals reference.
+Source: "Get a referral by ID" in the Partner Center referrals reference. The list call is in referral_list.py.
 """
 
 import re
 import time
 import uuid
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import aiohttp
 
@@ -23,14 +24,20 @@ from referral_fn.retry import read_retry_after, retrying
 from referral_fn.settings import Settings
 from referral_fn.strict_json import InvalidJSONError, loads
 
+if TYPE_CHECKING:
+    from referral_fn.state.pause import SharedPause
+
 MAX_ANSWER = 1024 * 1024
 """Bytes of a response that are read. A referral has a few kilobytes."""
 
 CONNECT_TIMEOUT = 5
 """Seconds of an attempt that connecting may take."""
 
+T = TypeVar("T")
+
 _NOT_FOUND = {404, 410}
 _DENIED = {401, 403}
+_PAUSING = {429, 503}
 _REFUSED = {400, 405, 406, 409, 411, 412, 413, 415, 416, 422, 501}
 _WORD = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _MFA_CODE = "900421"
@@ -51,7 +58,7 @@ class Fetched:
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
+class Answer:
     """A response, and the ID of the request that it answers."""
 
     response: http_call.Response
@@ -59,10 +66,12 @@ class _Answer:
 
     @property
     def status(self) -> int:
+        """The HTTP status."""
         return self.response.status
 
     @property
     def content_type(self) -> str:
+        """The content type in lower case, without parameters."""
         return self.response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
 
     @property
@@ -95,6 +104,17 @@ class _Answer:
         return upstream
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A GET of the API."""
+
+    url: str
+    max_bytes: int
+    """Bytes of the response that are read."""
+    log_fields: Mapping[str, Any]
+    trace: Trace
+
+
 class PartnerCenter:
     """Fetches referrals."""
 
@@ -103,6 +123,8 @@ class PartnerCenter:
         self._session = session
         self._tokens = tokens
         self.gate = Gate()
+        self.shared_pause: SharedPause | None = None
+        """The pauses that other instances were asked for, where there is a table to share them by."""
         self.mfa_required: str | None = None
         """Set to what to do while Partner Center requires multi-factor authentication that the user did not do."""
 
@@ -118,34 +140,53 @@ class PartnerCenter:
             RetryableError: `upstream-throttled`, `upstream-unavailable`, `upstream-timeout`, `upstream-denied`,
                 `mfa-required`, `token-unavailable`.
         """
-        return await retrying(
-            lambda seconds: self._attempt(request, trace or request.trace, seconds),
-            budget=self._settings.retry_budget,
-            on_timeout=_timeout,
-        )
+        url = self._settings.referrals_url.replace("{referralId}", request.referral_id)
+        call = Call(url, MAX_ANSWER, request.log_fields(), trace or request.trace)
+        return await self.get(call, lambda answer: Fetched(_read(answer, request.referral_id), answer.upstream))
 
-    async def _attempt(self, request: ReferralRequest, trace: Trace, seconds: float) -> Fetched:
-        with self.gate.passage():
-            return await self._fetch(request, trace, seconds)
+    async def get(self, call: Call, read: Callable[[Answer], T]) -> T:
+        """Make a call in up to three quick attempts, each through the gate.
 
-    async def _fetch(self, request: ReferralRequest, trace: Trace, seconds: float) -> Fetched:
+        Args:
+            call: what to ask for.
+            read: reads a 200, as a part of the attempt.
+
+        Raises:
+            PermanentError: `referral-not-found`, `upstream-refused`, or what `read` raises.
+            RetryableError: as for `fetch`, or what `read` raises.
+        """
+
+        async def attempt(seconds: float) -> T:
+            if self.shared_pause:
+                await self.shared_pause.obey()
+            with self.gate.passage():
+                return read(await self._get_once(call, seconds))
+
+        return await retrying(attempt, budget=self._settings.retry_budget, on_timeout=_timeout)
+
+    async def _get_once(self, call: Call, seconds: float) -> Answer:
         started = time.monotonic()
         scope = self._settings.referrals_scope
         token = await self._tokens.token(scope, seconds=seconds)
-        answer = await self._get(request, trace, token, seconds - (time.monotonic() - started))
+        answer = await self._send(call, token, seconds - (time.monotonic() - started))
         if answer.status == HTTPStatus.UNAUTHORIZED:
             refused, left = token, seconds - (time.monotonic() - started)
             token = await self._tokens.token(scope, refused=refused, seconds=left)
             if token != refused:
-                answer = await self._get(request, trace, token, seconds - (time.monotonic() - started))
+                answer = await self._send(call, token, seconds - (time.monotonic() - started))
         if answer.status not in _DENIED:
             self.mfa_required = None
         if answer.status == HTTPStatus.OK:
-            return Fetched(_read(answer, request.referral_id), answer.upstream)
-        raise self._error(request, answer)
+            return answer
+        pause = read_retry_after(answer.response.headers.get("Retry-After"))
+        if pause is not None and answer.status in _PAUSING:
+            self.gate.close(pause)
+            if self.shared_pause:
+                await self.shared_pause.announce(pause)
+        raise self._error(call, answer)
 
-    async def _get(self, request: ReferralRequest, trace: Trace, token: str, seconds: float) -> _Answer:
-        log_fields: dict[str, Any] = {"referralId": request.referral_id}
+    async def _send(self, call: Call, token: str, seconds: float) -> Answer:
+        log_fields = dict(call.log_fields)
 
         async def correlate(sent: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
             """Give each request a new ID: aiohttp sends one again by itself when a pooled connection is dead."""
@@ -157,14 +198,14 @@ class PartnerCenter:
             response = await http_call.send(
                 self._session,
                 "GET",
-                self._settings.referrals_url.replace("{referralId}", request.referral_id),
+                call.url,
                 seconds=seconds,
-                max_bytes=MAX_ANSWER,
+                max_bytes=call.max_bytes,
                 connect_seconds=CONNECT_TIMEOUT,
                 headers={
                     "Accept": "application/json",
                     "Authorization": f"Bearer {token}",
-                    **trace.attributes(),
+                    **call.trace.attributes(),
                 },
                 middlewares=(correlate,),
             )
@@ -182,9 +223,9 @@ class PartnerCenter:
             diagnostic=response.headers.get("x-ms-ags-diagnostic"),
             seconds=round(time.monotonic() - started, 3),
         )
-        return _Answer(response, log_fields["clientRequestId"])
+        return Answer(response, log_fields["clientRequestId"])
 
-    def _error(self, request: ReferralRequest, answer: _Answer) -> PermanentError | RetryableError:
+    def _error(self, call: Call, answer: Answer) -> PermanentError | RetryableError:
         """The error for a status other than 200. Undocumented ones are retried, which loses nothing."""
         status, upstream = answer.status, answer.upstream
         detail = f"Partner Center answered {status}"
@@ -194,16 +235,13 @@ class PartnerCenter:
             return PermanentError("upstream-refused", detail, upstream=upstream)
         if answer.requires_mfa:
             self.mfa_required = MFA_ADVICE
-            log.error("upstream.mfa-required", **request.log_fields(), **upstream)
+            log.error("upstream.mfa-required", **call.log_fields, **upstream)
             return RetryableError("mfa-required", MFA_ADVICE, upstream=upstream, quick=False)
         if status in _DENIED:
-            log.error("upstream.denied", **request.log_fields(), **upstream)
+            log.error("upstream.denied", **call.log_fields, **upstream)
             return RetryableError("upstream-denied", detail, upstream=upstream, quick=False)
         retry_after = read_retry_after(answer.response.headers.get("Retry-After"))
-        throttled = status == HTTPStatus.TOO_MANY_REQUESTS
-        if retry_after is not None and (throttled or status == HTTPStatus.SERVICE_UNAVAILABLE):
-            self.gate.close(retry_after)
-        reason = "upstream-throttled" if throttled else "upstream-unavailable"
+        reason = "upstream-throttled" if status == HTTPStatus.TOO_MANY_REQUESTS else "upstream-unavailable"
         return RetryableError(reason, detail, retry_after=retry_after, upstream=upstream)
 
 
@@ -211,7 +249,7 @@ def _timeout() -> RetryableError:
     return RetryableError("upstream-timeout", "Partner Center did not answer in time")
 
 
-def _read(answer: _Answer, referral_id: str) -> Referral:
+def _read(answer: Answer, referral_id: str) -> Referral:
     """Read the referral from a 200. What is not JSON comes from a proxy, or was cut off, and may be whole next time."""
     upstream = answer.upstream
     if answer.content_type != "application/json" and not answer.content_type.endswith("+json"):

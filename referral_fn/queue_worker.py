@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import random
 import uuid
 from collections.abc import AsyncIterator
@@ -9,12 +10,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from referral_fn import log
+from referral_fn.backfill import Backfiller
 from referral_fn.errors import RetryableError
 from referral_fn.forwarder import Forwarder
 from referral_fn.queues.base import Message, Queue
 from referral_fn.referrals import messages
+from referral_fn.referrals.backfill_page import BackfillPage
 from referral_fn.referrals.outcome import Deferred, Outcome, Rejected
-from referral_fn.referrals.request import InvalidRequestError, ReferralRequest, read_message
+from referral_fn.referrals.request import InvalidRequestError, ReferralRequest, read_queued
 from referral_fn.settings import Settings
 
 MAX_REDELIVERY_PAUSE = 5
@@ -25,6 +28,10 @@ HAND_ON_LIMIT = 12
 
 REQUEUE_DELAY = 300
 """Seconds that a message put back on its last delivery is hidden for, or the schedule's longest delay if shorter."""
+
+LAST_DELIVERY = "this was the last delivery before the host gives up"
+
+Request = ReferralRequest | BackfillPage
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +61,16 @@ class Delivery:
 class QueueWorker:
     """Takes each message of the requests queue to its outcome and hands that on."""
 
-    def __init__(self, settings: Settings, forwarder: Forwarder, requests: Queue, rejects: Queue) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        forwarder: Forwarder,
+        requests: Queue,
+        rejects: Queue,
+        backfiller: Backfiller | None = None,
+    ) -> None:
         self._settings = settings
+        self._backfiller = backfiller
         self._forwarder = forwarder
         self._requests = requests
         self._rejects = rejects
@@ -71,7 +86,23 @@ class QueueWorker:
         """
         if delivery.is_redelivery and not delivery.is_last:
             await asyncio.sleep(random.uniform(0, MAX_REDELIVERY_PAUSE))  # noqa: S311 - not a secret
-        request, outcome = await self._outcome(delivery)
+        try:
+            message = read_queued(delivery.body)
+        except InvalidRequestError as error:
+            finding = messages.bounded({"path": error.path, "rule": error.rule})
+            await self._end(Rejected("invalid-request", str(error), errors=(finding,)), None, delivery)
+            return
+        if isinstance(message, BackfillPage):
+            await self._end(await self._backfill_outcome(message, delivery), message, delivery)
+        else:
+            await self._end(await self._outcome(message, delivery), message, delivery)
+
+    async def _end(self, outcome: Outcome | None, request: Request | None, delivery: Delivery) -> None:
+        """Hand the outcome on, or let the host deliver the message again, or on the last delivery put it back.
+
+        Raises:
+            RetryableError: the host must deliver the message again.
+        """
         try:
             async with _hand_on_limit():
                 await self._hand_on(outcome, request, delivery)
@@ -81,36 +112,51 @@ class QueueWorker:
                 raise
             await self._put_back(delivery, str(error))
 
-    async def _outcome(self, delivery: Delivery) -> tuple[ReferralRequest | None, Outcome]:
-        try:
-            request = read_message(delivery.body)
-        except InvalidRequestError as error:
-            finding = messages.bounded({"path": error.path, "rule": error.rule})
-            return None, Rejected("invalid-request", str(error), errors=(finding,))
+    async def _outcome(self, request: ReferralRequest, delivery: Delivery) -> Outcome:
         if delivery.is_last:
-            return request, Rejected("retries-exhausted", "this was the last delivery before the host gives up")
-        return request, await self._forwarder.forward(request)
+            return Rejected("retries-exhausted", LAST_DELIVERY)
+        return await self._forwarder.forward(request)
 
-    async def _hand_on(self, outcome: Outcome, request: ReferralRequest | None, delivery: Delivery) -> None:
+    async def _backfill_outcome(self, page: BackfillPage, delivery: Delivery) -> Outcome | None:
+        """Take a page of a backfill to its end. Returns None when there is nothing left to do for it."""
+        if self._backfiller is None:
+            return Rejected("invalid-request", "a backfill needs the table that STATE_URL names")
+        schedule = self._settings.deferral_schedule
+        try:
+            if delivery.is_last:
+                await self._backfiller.fail(page, LAST_DELIVERY)
+                return Rejected("retries-exhausted", LAST_DELIVERY)
+            await self._backfiller.process(page)
+        except RetryableError as error:
+            delay = max(schedule[min(page.attempt, len(schedule) - 1)], error.retry_after or 0)
+            return Deferred(delay, error.reason, str(error), error.upstream, error.attempt_consumed)
+        return None
+
+    async def _hand_on(self, outcome: Outcome | None, request: Request | None, delivery: Delivery) -> None:
         if isinstance(outcome, Deferred) and request:
             attempt = request.attempt + outcome.attempt_consumed
             if attempt <= len(self._settings.deferral_schedule):
                 await self._defer(outcome, request, attempt, delivery)
                 return
             outcome = Rejected("retries-exhausted", f"{outcome.reason}: {outcome.detail}", upstream=outcome.upstream)
+            if isinstance(request, BackfillPage) and self._backfiller:
+                await self._backfiller.fail(request, outcome.detail)
         if isinstance(outcome, Rejected):
-            await self._reject(outcome, request, delivery)
+            await self._reject(outcome, request if isinstance(request, ReferralRequest) else None, delivery)
 
-    async def _defer(self, outcome: Deferred, request: ReferralRequest, attempt: int, delivery: Delivery) -> None:
+    async def _defer(self, outcome: Deferred, request: Request, attempt: int, delivery: Delivery) -> None:
+        reason = {"seconds": round(outcome.delay), "reason": outcome.reason, **log.upstream_fields(outcome.upstream)}
+        if isinstance(request, BackfillPage):
+            await self._requests.put(dataclasses.replace(request, attempt=attempt).message(), delay=outcome.delay)
+            log.warning("backfill.deferred", run=request.run_id, page=request.number, attempt=attempt, **reason)
+            return
         await self._requests.put(messages.request_message(request, attempt=attempt), delay=outcome.delay)
         log.warning(
             "referral.deferred",
             messageId=delivery.message_id,
             **request.log_fields() | {"attempt": attempt},
-            seconds=round(outcome.delay),
             age=round((datetime.now(UTC) - request.first_seen).total_seconds()),
-            reason=outcome.reason,
-            **log.upstream_fields(outcome.upstream),
+            **reason,
         )
 
     async def _reject(self, outcome: Rejected, request: ReferralRequest | None, delivery: Delivery) -> None:

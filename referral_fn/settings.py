@@ -13,6 +13,8 @@ from pydantic_core import PydanticCustomError
 
 _QUEUE_NAME = re.compile(r"(?!.*--)[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
 _ENTITY_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/-]{0,258}[A-Za-z0-9])?")
+_TABLE_PATH = re.compile(r"(/[a-z0-9]+)?/[A-Za-z][A-Za-z0-9]{2,62}")
+_NCRONTAB = re.compile(r"[0-9A-Za-z*/,-]+( +[0-9A-Za-z*/,-]+){5}")
 _HOST = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)*(:[0-9]{1,5})?")
 _NAME = r"^[A-Za-z0-9.-]{1,100}$"
 _SECRET_PATH = re.compile(r"/secrets/[A-Za-z0-9-]{1,127}")
@@ -78,6 +80,22 @@ def _queue_url(url: str) -> str:
     return url
 
 
+def _table_url(url: str) -> str:
+    parts = urlsplit(_https(url))
+    if parts.query or not _TABLE_PATH.fullmatch(parts.path):
+        raise PydanticCustomError(
+            "table",
+            "must be https://{account}.table.core.windows.net/{table}, the table's name of 3 to 63 letters and digits",
+        )
+    return url
+
+
+def _schedule(expression: str) -> str:
+    if not _NCRONTAB.fullmatch(expression):
+        raise PydanticCustomError("schedule", "must be an NCRONTAB expression of six fields, such as 0 17 * * * *")
+    return expression
+
+
 def _hosts(hosts: tuple[str, ...]) -> tuple[str, ...]:
     if not hosts or not all(_HOST.fullmatch(host) for host in hosts):
         raise PydanticCustomError("hosts", "must be host names, or host:port, separated by commas")
@@ -131,7 +149,21 @@ class Settings(CredentialSettings):
     events_url: Annotated[str, AfterValidator(_queue_url)] = Field(alias="EVENTS_URL")
     rejects_url: Annotated[str, AfterValidator(_queue_url)] = Field(alias="REJECTS_URL")
     requests_url: Annotated[str, AfterValidator(_queue_url)] = Field(alias="REQUESTS_URL")
+    state_url: Annotated[str, AfterValidator(_table_url)] | None = Field(None, alias="STATE_URL")
+    """The table that remembers what was forwarded; None turns off everything that needs it."""
+    state_retention_days: Annotated[int, Field(ge=1, le=3650)] = Field(400, alias="STATE_RETENTION_DAYS")
+    """Days after its last event after which the row of a closed referral is removed."""
+    reconcile_schedule: Annotated[str, AfterValidator(_schedule)] = Field("0 17 * * * *", alias="RECONCILE_SCHEDULE")
+    backfill_rate: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)] = Field(5, alias="BACKFILL_RATE")
+    """How many referrals a second a backfill requests. What Partner Center allows is not published."""
     contacts: Literal["full", "contactable", "consented", "none"] = Field("full", alias="REFERRAL_CONTACTS")
+    webhook_url: Annotated[str, AfterValidator(_https)] | None = Field(None, alias="WEBHOOK_URL")
+    """Where notifications should go, if not to the app's own host name."""
+    website_hostname: str | None = Field(None, alias="WEBSITE_HOSTNAME")
+    """The app's host name, which Azure sets."""
+    webhook_api: Annotated[str, AfterValidator(_https)] = Field(
+        "https://api.partnercenter.microsoft.com", alias="WEBHOOK_API"
+    )
     webhook_certificate_hosts: Annotated[tuple[str, ...], BeforeValidator(_list), AfterValidator(_hosts)] = Field(
         ("3psostorageacct.blob.core.windows.net",), alias="WEBHOOK_CERTIFICATE_HOSTS"
     )
@@ -158,6 +190,13 @@ class Settings(CredentialSettings):
     def source(self) -> str:
         """The referrals collection's URL: `REFERRALS_URL` up to the ID."""
         return self.referrals_url.split("/{referralId}")[0]
+
+    @property
+    def expected_webhook_url(self) -> str | None:
+        """The URL that the webhook registration should name; None if it is not known."""
+        if self.webhook_url or not self.website_hostname:
+            return self.webhook_url
+        return f"https://{self.website_hostname}/api/webhooks/partner-center"
 
     @property
     def max_deliveries(self) -> int:

@@ -6,10 +6,14 @@ from referral_fn.queues.service_bus import MAX_ID, ServiceBusQueue
 from referral_fn.queues.storage import StorageQueue
 from referral_fn.referrals import events
 from referral_fn.referrals.messages import FILTER_PROPERTIES
-from referral_fn.referrals.request import REFERRAL_EVENTS
+from referral_fn.referrals.request import BACKFILL, RECONCILE, REFERRAL_EVENTS
+from referral_fn.state.published import COMPARISON
 from schemas import event_schemas, openapi
 
 _JSON = "application/json"
+_ATTRIBUTES = {"cause", *COMPARISON}
+"""Properties that are attributes of the event; the others are members of its data."""
+
 _REFERRAL = event_schemas.example(events.REFERRAL_TYPE)
 _REJECT = event_schemas.example(events.REJECT_TYPE)
 
@@ -179,7 +183,7 @@ def _headers(event_type: str) -> dict[str, Any]:
                 "properties": {
                     name: {
                         "type": "string",
-                        "description": f"The event's `{name if name == 'cause' else 'data.' + name}`.",
+                        "description": f"The event's `{name if name in _ATTRIBUTES else 'data.' + name}`.",
                     }
                     for name in filters
                 },
@@ -240,7 +244,13 @@ def _request_schema() -> dict[str, Any]:
             "attempt": {"type": "integer", "minimum": 0, "description": "How often it has been deferred."},
             "firstSeen": {**time, "description": "When it was first received."},
             "changedAt": {**time, "description": "When the referral changed, by the notification."},
-            "cause": {"type": "string", "examples": list(REFERRAL_EVENTS), "description": "The notification's event."},
+            "cause": {
+                "type": "string",
+                "examples": [*REFERRAL_EVENTS, RECONCILE, BACKFILL],
+                "description": "What led to it. With one of these, a version that was published already is not "
+                "published again where the app has its table.",
+            },
+            "republish": {"type": "boolean", "description": "Whether to publish whatever was published already."},
             "traceparent": {"type": "string", "description": "W3C Trace Context. A malformed one is ignored."},
             "tracestate": {"type": "string", "description": "The same; kept only with a `traceparent`."},
         },

@@ -13,6 +13,7 @@ from referral_fn.referrals import events, referral_data, referral_parts
 from referral_fn.referrals.contact_policy import Policy
 from referral_fn.referrals.normalization import normalize
 from referral_fn.referrals.wire import read_referral
+from referral_fn.state.published import COMPARISON
 
 SOURCE = "https://api.partner.microsoft.com/v1/referrals"
 SCHEMAS = {
@@ -42,16 +43,31 @@ _ATTRIBUTES = {
     "cause": {
         "type": "string",
         "examples": ["referral-updated"],
-        "description": "The notification that led to the event.",
+        "description": "What led to the event: a notification, or `reconcile` or `backfill`.",
+    },
+    "previousid": {
+        "type": "string",
+        "description": "The `id` of the event that was published last before this one. Only with the optional table.",
+    },
+    "changed": {
+        "type": "string",
+        "pattern": "^[A-Za-z]+(,[A-Za-z]+)*$",
+        "examples": ["etag,status,substatus,updatedAt"],
+        "description": "The fields of `data` that differ from the event `previousid` names, sorted. Absent if none "
+        "does, and on the first event.",
+    },
+    "outoforder": {
+        "const": "true",
+        "description": "Present if the referral is older than the one in the event that `previousid` names.",
     },
 }
 """The attributes of an event, except those that its type fixes."""
 
 _OPTIONAL = {
-    events.REFERRAL_TYPE: {"time", "sequence", "traceparent", "tracestate", "cause"},
+    events.REFERRAL_TYPE: {"time", "sequence", "traceparent", "tracestate", "cause", *COMPARISON},
     events.REJECT_TYPE: {"subject", "traceparent", "tracestate", "cause"},
 }
-_NEVER = {events.REFERRAL_TYPE: set[str](), events.REJECT_TYPE: {"partitionkey", "sequence"}}
+_NEVER = {events.REFERRAL_TYPE: set[str](), events.REJECT_TYPE: {"partitionkey", "sequence", *COMPARISON}}
 
 for types in (events, referral_data, referral_parts, errors):
     for member in vars(types).values():

@@ -44,6 +44,8 @@ def document() -> dict[str, Any]:
             "/referrals/{referralId}": {"post": _forward()},
             "/referrals": {"post": _request()},
             "/webhooks/partner-center": {"post": _webhook()},
+            "/backfills": {"post": _start_backfill()},
+            "/backfills/{id}": {"get": _show_backfill()},
             "/health": {"get": _health()},
             "/openapi.json": {"get": _openapi()},
         },
@@ -174,9 +176,108 @@ def _webhook() -> dict[str, Any]:
     }
 
 
+def _start_backfill() -> dict[str, Any]:
+    return {
+        "operationId": "startBackfill",
+        "tags": ["operations"],
+        "summary": "Load everything that Partner Center lists",
+        "description": "Requests each listed referral that was not published yet, page by page. Only with `STATE_URL`.",
+        "security": _KEYED,
+        "requestBody": {
+            "required": False,
+            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/BackfillRequest"}}},
+        },
+        "responses": {
+            "202": {
+                "description": "The run has started.",
+                "headers": {"Location": {"description": "Where its progress is.", "schema": {"type": "string"}}},
+                "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Backfill"}}},
+            },
+            **_problems("invalid-request", "length-required", "request-too-large", "state-unavailable", *_QUEUEING),
+            "401": _NO_KEY,
+        },
+    }
+
+
+def _show_backfill() -> dict[str, Any]:
+    return {
+        "operationId": "showBackfill",
+        "tags": ["operations"],
+        "summary": "Say how far a backfill has come",
+        "description": "Only with `STATE_URL`. A run ends before the referrals that it requested last are forwarded.",
+        "security": _KEYED,
+        "parameters": [
+            {
+                "name": "id",
+                "in": "path",
+                "required": True,
+                "description": "The run's ID, from the answer that started it.",
+                "schema": {"type": "string", "pattern": f"^{_GUID}$"},
+                "example": _RUN["id"],
+            }
+        ],
+        "responses": {
+            "200": {
+                "description": "The run.",
+                "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Backfill"}}},
+            },
+            **_problems(
+                "invalid-request", "backfill-not-found", "state-unavailable", "token-unavailable", "misconfigured"
+            ),
+            "401": _NO_KEY,
+        },
+    }
+
+
+def _backfill_schemas() -> dict[str, Any]:
+    count = {"type": "integer", "minimum": 0}
+    time = {"type": "string", "format": "date-time"}
+    return {
+        "BackfillRequest": {
+            "type": "object",
+            "description": "Which referrals; without a body or with an empty object, all.",
+            "additionalProperties": False,
+            "properties": {
+                "status": {"type": "string", "pattern": "^[A-Za-z]{1,32}$", "description": "Those of this status."},
+                "since": {**time, "description": "Those that were updated then or later."},
+            },
+            "examples": [{"status": "Active"}],
+        },
+        "Backfill": {
+            "type": "object",
+            "description": "A backfill.",
+            "required": ["id", "status", "pages", "listed", "requested", "startedAt", "updatedAt"],
+            "properties": {
+                "id": {"type": "string", "format": "uuid", "description": "The run's ID."},
+                "status": {"enum": ["running", "finished", "failed"], "description": "How it is."},
+                "pages": {**count, "description": "Pages of the list that are done."},
+                "listed": {**count, "description": "Referrals on these pages that were asked for."},
+                "requested": {**count, "description": "How many of them had not been published, and were requested."},
+                "startedAt": {**time, "description": "When it started."},
+                "updatedAt": {**time, "description": "When it last came further."},
+                "detail": {"type": "string", "description": "Why it failed."},
+            },
+            "examples": [_RUN],
+        },
+    }
+
+
+_RUN = {
+    "id": "3a0c7e51-7d3f-4f54-9a39-0f6f2c1b7d20",
+    "status": "running",
+    "pages": 12,
+    "listed": 1200,
+    "requested": 1187,
+    "startedAt": "2026-01-14T16:06:01.250000Z",
+    "updatedAt": "2026-01-14T16:10:02.480000Z",
+}
+
+
 def _health() -> dict[str, Any]:
     ok = {"status": "ok"}
-    schema = {"type": "object", "required": ["status"], "properties": {"status": {"const": "ok"}}, "examples": [ok]}
+    webhook = {"type": "string", "description": "What is wrong with the webhook registration. Only with `STATE_URL`."}
+    members = {"status": {"const": "ok"}, "webhook": webhook}
+    schema = {"type": "object", "required": ["status"], "properties": members, "examples": [ok]}
     return {
         "operationId": "readHealth",
         "tags": ["operations"],
@@ -323,6 +424,7 @@ def _schemas() -> dict[str, Any]:
             "oneOf": [{"required": ["referralId"]}, {"required": ["referralIds"]}],
         },
         **notification_schemas(),
+        **_backfill_schemas(),
         "Queued": {
             "type": "object",
             "description": "The one referral asked for is queued.",

@@ -10,16 +10,23 @@ import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jwt
 from aiohttp import web
 
+from local_stack.stand_ins.listing import Listing
 from local_stack.stand_ins.referrals import REFERRALS
 from local_stack.stand_ins.tokens import Issuer
 
+if TYPE_CHECKING:
+    from local_stack.stand_ins.bucket import Bucket
+
 AUDIENCE = "https://api.partner.microsoft.com"
 ANY = "*"
+LIST = "list"
+"""Stands for the list where calls and faults name a referral."""
+
 KINDS = {"status", "reset", "reset-mid-body", "truncated", "garbage", "html", "long-html", "oversize", "redirect"}
 KINDS |= {"stall", "replace", "latency", "kill"}
 _CODES = {
@@ -81,9 +88,15 @@ class PartnerCenter:
         """Called with each request as it comes."""
         self.followed = 0
         """How often a redirect of ours was followed."""
+        self.listing = Listing()
+        """How the list call behaves."""
+        self.bucket: Bucket | None = None
+        """How many calls the tenant may make; None: any number."""
         self.app = web.Application(middlewares=[_enveloped])
         self.app.router.add_get("/v1/referrals/{id}", self._referral)
         self.app.router.add_get("/v1.0/engagements/referrals/{id}", self._referral)
+        self.app.router.add_get("/v1/referrals", self._list)
+        self.app.router.add_get("/v1.0/engagements/referrals", self._list)
         self.app.router.add_get("/elsewhere", self._elsewhere)
         self.app.router.add_put("/_faults", self._set_fault)
         self.app.router.add_delete("/_faults", self._lift_faults)
@@ -97,6 +110,8 @@ class PartnerCenter:
         self.faults.clear()
         self.refused_tokens.clear()
         self.calls.clear()
+        self.listing = Listing()
+        self.bucket = None
         self.followed, self.wants_user, self.wants_multi_factor = 0, False, False
 
     async def _referral(self, request: web.Request) -> web.StreamResponse:
@@ -105,6 +120,18 @@ class PartnerCenter:
         if fault := self._fault(referral_id):
             return await self._misbehave(request, fault, referral_id)
         return self._answer(referral_id)
+
+    async def _list(self, request: web.Request) -> web.StreamResponse:
+        self._admit(request)
+        fault = self._fault(LIST)
+        if fault and fault.kind == "status":
+            raise _Refused(fault.status, fault.retry_after)
+        if fault and fault.kind == "reset":
+            await self._reset(request, LIST, mid_body=False)
+        try:
+            return web.json_response(self.listing.answer(self.referrals.values(), request.query))
+        except ValueError:
+            raise _Refused(HTTPStatus.BAD_REQUEST) from None
 
     def _admit(self, request: web.Request) -> None:
         """Check what every call must have, and note the call."""
@@ -116,7 +143,7 @@ class PartnerCenter:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         token_hash = hashlib.sha256(token.encode()).hexdigest()
         call = Call(
-            request.match_info["id"].lower(),
+            request.match_info.get("id", LIST).lower(),
             correlation,
             request.headers.get("traceparent"),
             token_hash,
@@ -124,6 +151,8 @@ class PartnerCenter:
         )
         self.calls.append(call)
         self.asked(call)
+        if self.bucket and (pause := self.bucket.take()):
+            raise _Refused(HTTPStatus.TOO_MANY_REQUESTS, str(pause))
         if correlation in self._seen:
             raise _Refused(HTTPStatus.BAD_REQUEST)
         self._seen.add(correlation)

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import random
 import uuid
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -52,6 +53,8 @@ class Webhooks:
         """Seconds between two attempts at delivery. Partner Center's are further apart."""
         self.refusal: type[web.HTTPError] | None = None
         """What every call about the registration is answered with, such as `web.HTTPForbidden`."""
+        self.dropped = 0.0
+        """The share of notifications that are never sent."""
         self._tests: dict[str, dict[str, Any]] = {}
         self._test_times: list[float] = []
         self._sending: set[asyncio.Task[None]] = set()
@@ -86,6 +89,8 @@ class Webhooks:
     async def notify(self, event: str, referral_id: str) -> list[dict[str, Any]]:
         """Send a notification, with at most ten attempts. Returns these."""
         results: list[dict[str, Any]] = []
+        if random.random() < self.dropped:
+            return results
         if self.registration and event in self.registration["WebhookEvents"]:
             resource = "test" if event == "test-created" else "referral"
             await self._send(notification(event, referral_id, resource), results)

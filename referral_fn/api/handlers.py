@@ -13,7 +13,7 @@ from referral_fn.api.problems import Problem
 from referral_fn.errors import RetryableError, SignatureError
 from referral_fn.referrals.events import CONTENT_TYPE
 from referral_fn.referrals.messages import request_message
-from referral_fn.referrals.outcome import Forwarded
+from referral_fn.referrals.outcome import Forwarded, Unchanged
 from referral_fn.referrals.request import (
     MAX_NOTIFICATION,
     REFERRAL_EVENTS,
@@ -57,32 +57,32 @@ async def forward(open_app: OpenApp, headers: Mapping[str, str], referral_id: st
     try:
         return await _forward(open_app(), headers, read_referral_id(referral_id))
     except _Refused as error:
-        return _refusal("forward_referral", problems.of_error(error))
+        return refusal("forward_referral", problems.of_error(error))
 
 
 async def request(open_app: OpenApp, headers: Mapping[str, str], body: bytes) -> Response:
     """`POST /api/referrals`: like `forward` for a single ID in the body; several IDs are queued."""
     name = "request_referrals"
-    if _is_missing(headers, body):
-        return _refusal(name, Problem("length-required", "send the body with a Content-Length, not chunked"))
+    if is_missing(headers, body):
+        return refusal(name, Problem("length-required", "send the body with a Content-Length, not chunked"))
     try:
         ids = read_body(body)
         if isinstance(ids, str):
             return await _forward(open_app(), headers, ids)
         results = await enqueue_all(open_app().requests, ids, Trace.of(headers))
     except _Refused as error:
-        return _refusal(name, problems.of_error(error))
+        return refusal(name, problems.of_error(error))
     if problem := problems.of_results(results):
-        return _refusal(name, problem)
+        return refusal(name, problem)
     return Response(HTTPStatus.ACCEPTED, strict_json.dumps({"results": results}))
 
 
 async def webhook(open_app: OpenApp, headers: Mapping[str, str], body: bytes) -> Response:
     """`POST /api/webhooks/partner-center`: check the signature, queue the request, answer."""
     name = "partner_center_webhook"
-    if _is_missing(headers, body):
+    if is_missing(headers, body):
         detail = "the body did not arrive: send it with a Content-Length, not chunked"
-        return _refusal(name, Problem("body-missing", detail, retry_after=60))
+        return refusal(name, Problem("body-missing", detail, retry_after=60))
     try:
         if len(body) > MAX_NOTIFICATION:
             raise InvalidRequestError("", f"must have at most {MAX_NOTIFICATION} bytes", "request-too-large")
@@ -90,7 +90,7 @@ async def webhook(open_app: OpenApp, headers: Mapping[str, str], body: bytes) ->
     except SignatureError as error:  # already logged, with the check that failed
         return _response(problems.of_error(error))
     except _Refused as error:
-        return _refusal(name, problems.of_error(error))
+        return refusal(name, problems.of_error(error))
 
 
 async def health(open_app: OpenApp) -> Response:
@@ -101,12 +101,15 @@ async def health(open_app: OpenApp) -> Response:
     try:
         app = open_app()
     except SettingsError as error:
-        return _refusal("health", problems.of_error(error))
+        return refusal("health", problems.of_error(error))
     if reason := await app.tokens.check_consent():
-        return _refusal("health", Problem("consent-lapsed", reason))
+        return refusal("health", Problem("consent-lapsed", reason))
     if app.partner_center.mfa_required:
-        return _refusal("health", Problem("consent-lapsed", app.partner_center.mfa_required))
-    return Response(HTTPStatus.OK, strict_json.dumps({"status": "ok"}))
+        return refusal("health", Problem("consent-lapsed", app.partner_center.mfa_required))
+    document = {"status": "ok"}
+    if app.state and app.state.webhook_watch and (drift := await app.state.webhook_watch.drift()):
+        document["webhook"] = drift  # the app works, and what is not announced is found by reconciliation
+    return Response(HTTPStatus.OK, strict_json.dumps(document))
 
 
 def openapi() -> Response:
@@ -123,7 +126,9 @@ async def _forward(app: "App", headers: Mapping[str, str], referral_id: str) -> 
     outcome = await app.forwarder.forward(asked)
     if isinstance(outcome, Forwarded):
         return Response(HTTPStatus.OK, outcome.encoded, CONTENT_TYPE)
-    return _refusal("forward_referral", problems.of_outcome(outcome), referralId=referral_id)
+    if isinstance(outcome, Unchanged):
+        return Response(HTTPStatus.OK, outcome.event.encode(), CONTENT_TYPE)
+    return refusal("forward_referral", problems.of_outcome(outcome), referralId=referral_id)
 
 
 async def _notify(app: "App", headers: Mapping[str, str], body: bytes) -> Response:
@@ -139,12 +144,12 @@ async def _notify(app: "App", headers: Mapping[str, str], body: bytes) -> Respon
     return Response(HTTPStatus.ACCEPTED)
 
 
-def _is_missing(headers: Mapping[str, str], body: bytes) -> bool:
+def is_missing(headers: Mapping[str, str], body: bytes) -> bool:
     """Whether there may be a body that the host did not hand over: it reads one only if it has a Content-Length."""
     return not body and "content-length" not in headers
 
 
-def _refusal(function: str, problem: Problem, **fields: object) -> Response:
+def refusal(function: str, problem: Problem, **fields: object) -> Response:
     """Answer with a problem, and log it: the host keeps only what is logged during an invocation."""
     if settings := problem.members.get("settings"):
         log.error("settings.wrong", function=function, detail="; ".join(f"{s['name']} {s['rule']}" for s in settings))

@@ -32,6 +32,8 @@ PROBLEMS = {
     "body-missing": (503, "The notification's body did not arrive"),
     "certificate-unavailable": (503, "The signer's certificate cannot be fetched"),
     "queue-unavailable": (503, "A queue cannot be written to"),
+    "state-unavailable": (503, "The table cannot be read or written"),
+    "backfill-not-found": (404, "There is no such backfill"),
     "consent-lapsed": (503, "The user's consent has lapsed"),
     "misconfigured": (503, "Settings are missing or wrong"),
 }

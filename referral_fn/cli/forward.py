@@ -13,7 +13,7 @@ from referral_fn.app import App
 from referral_fn.cli import output
 from referral_fn.cli.session import open_http
 from referral_fn.forwarder import Forwarder
-from referral_fn.referrals.outcome import Deferred, Forwarded, Outcome
+from referral_fn.referrals.outcome import Deferred, Forwarded, Outcome, Unchanged
 from referral_fn.referrals.request import ReferralRequest, read_referral_id
 from referral_fn.settings import read_settings
 
@@ -68,7 +68,7 @@ async def _forward_all(
 
 
 def _json(request: ReferralRequest, outcome: Outcome) -> str:
-    if isinstance(outcome, Forwarded):
+    if isinstance(outcome, Forwarded | Unchanged):
         return json.dumps(
             {"referralId": request.referral_id, "outcome": "forwarded", "event": outcome.event.document()}
         )
@@ -84,7 +84,7 @@ def _json(request: ReferralRequest, outcome: Outcome) -> str:
 
 
 def _sentence(request: ReferralRequest, outcome: Outcome) -> str:
-    if isinstance(outcome, Forwarded):
+    if isinstance(outcome, Forwarded | Unchanged):
         return f"{request.referral_id}  forwarded  {outcome.event.id}"
     later = "; may work later" if isinstance(outcome, Deferred) else ""
     return f"{request.referral_id}  {outcome.reason}  {outcome.detail}{later}"

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import Protocol
 
-from referral_fn.cli import consent, doctor, forward, output, replay, webhook
+from referral_fn.cli import backfill, consent, doctor, forward, output, reconcile, replay, webhook
 from referral_fn.cli.errors import CommandError
 from referral_fn.credentials.sign_in import SignInError
 from referral_fn.errors import RetryableError
@@ -38,6 +38,8 @@ class Command(Protocol):
 COMMANDS: dict[str, Command] = {
     "forward": forward,
     "replay": replay,
+    "reconcile": reconcile,
+    "backfill": backfill,
     "webhook": webhook,
     "consent": consent,
     "doctor": doctor,

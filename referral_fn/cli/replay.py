@@ -5,6 +5,7 @@ import os
 from datetime import UTC, datetime
 
 from referral_fn.cli import output
+from referral_fn.cli.arguments import moment
 from referral_fn.cli.reject_printer import RejectPrinter
 from referral_fn.cli.reject_reader import LeasedReject, RejectReader, for_each
 from referral_fn.cli.session import open_session, with_auth
@@ -13,7 +14,6 @@ from referral_fn.queues.base import MessageTooLargeError, Queue
 from referral_fn.queues.opening import open_queue
 from referral_fn.referrals.rejects import NotRestorableError, Selection
 from referral_fn.settings import read_settings
-from referral_fn.timestamps import read_utc
 
 HELP = "list the rejects, or put them back on the requests queue"
 ROLES = (
@@ -29,8 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("ids", nargs="*", metavar="ID", help="of a reject, or of a referral; default: all")
     parser.add_argument("--reason", action="append", default=[], help="only this reason; may be repeated")
-    parser.add_argument("--since", type=_moment, help="only rejects of this time or later (ISO 8601, UTC)")
-    parser.add_argument("--until", type=_moment, help="only rejects before this time")
+    parser.add_argument("--since", type=moment, help="only rejects of this time or later (ISO 8601, UTC)")
+    parser.add_argument("--until", type=moment, help="only rejects before this time")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print the CloudEvents as a JSON array")
     form.add_argument("--whole", action="store_true", help="print the CloudEvents indented")
@@ -44,13 +44,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--yes", action="store_true", help="put back, or remove")
     parser.add_argument("--auth", help="whose credentials: a mode of REFERRALS_AUTH, which is the default")
-
-
-def _moment(text: str) -> datetime:
-    try:
-        return read_utc(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 async def run(options: argparse.Namespace) -> int:

@@ -70,7 +70,8 @@ class Event(Generic[D]):
     subject: str | None = None
     time: str | None = None
     extensions: dict[str, str] = field(default_factory=dict)
-    """`partitionkey`, `sequence`, `traceparent`, `tracestate`, `cause`: those that apply."""
+    """`partitionkey`, `sequence`, `traceparent`, `tracestate`, `cause`, and with the optional table `previousid`,
+    `changed` and `outoforder`: those that apply."""
 
     def document(self) -> dict[str, Any]:
         """The event in CloudEvents' JSON format."""

@@ -14,13 +14,13 @@ from referral_fn.referrals.request import ReferralRequest
 from referral_fn.timestamps import utc
 
 FILTER_PROPERTIES = {
-    events.REFERRAL_TYPE: ("category", "status", "type", "cause"),
+    events.REFERRAL_TYPE: ("category", "status", "type", "cause", "previousid", "changed", "outoforder"),
     events.REJECT_TYPE: ("reason", "cause"),
 }
 """By event type: the members of the event or its data that become Service Bus properties, for subscription filters."""
 
 MAX_PROPERTY = 128
-"""Characters of a property's value; a longer one is cut. Partner Center's codes are far shorter."""
+"""Characters of a property that Partner Center's data sets; a longer one is cut. Its codes are far shorter."""
 
 MAX_REJECT = 48 * 1024
 """Bytes of one reject: what a Storage queue accepts. Longer rejects are split, then trimmed."""
@@ -48,8 +48,9 @@ def event_message(event: events.Event[Any], encoded: bytes) -> Message:
         event: the event.
         encoded: the event as UTF-8 JSON.
     """
-    values = {**event.data, **event.extensions}
-    properties = {name: values[name] for name in FILTER_PROPERTIES[event.type] if name in values}
+    names = FILTER_PROPERTIES[event.type]
+    codes = {name: event.data[name][:MAX_PROPERTY] for name in names if name in event.data}
+    attributes = {name: event.extensions[name] for name in names if name in event.extensions}
     return Message(
         encoded,
         id=event.id,
@@ -57,7 +58,7 @@ def event_message(event: events.Event[Any], encoded: bytes) -> Message:
         correlation=event.subject,
         label=event.type,
         content_type=events.CONTENT_TYPE,
-        properties={name: value[:MAX_PROPERTY] for name, value in properties.items()},
+        properties={**codes, **attributes},
     )
 
 

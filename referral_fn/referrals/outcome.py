@@ -31,6 +31,16 @@ class Forwarded:
 
 
 @dataclass(frozen=True, slots=True)
+class Unchanged:
+    """This version of the referral was published already, and nobody asked for it again: there is no event."""
+
+    event: Event[ReferralData]
+    """The event that would have been published."""
+    upstream: Upstream
+    """Partner Center's answer that it was built from."""
+
+
+@dataclass(frozen=True, slots=True)
 class Rejected:
     """There will be no event, and trying again would not help."""
 
@@ -60,4 +70,4 @@ class Deferred:
     """Whether this counts as an attempt. A request held back by the closed gate keeps its place in the schedule."""
 
 
-Outcome = Forwarded | Rejected | Deferred
+Outcome = Forwarded | Unchanged | Rejected | Deferred

@@ -77,7 +77,7 @@ def _position(kept: Any) -> tuple[int, int]:
 
 def _request(document: dict[str, Any]) -> ReferralRequest:
     """What a reject's message asked for. Trace and cause are attributes of the event, the rest is in its data."""
-    return parse_envelope({**document["data"], **document, "attempt": 0})
+    return parse_envelope({**document["data"], **document, "attempt": 0, "republish": True})
 
 
 @dataclass(frozen=True, slots=True)

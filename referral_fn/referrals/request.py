@@ -9,6 +9,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from referral_fn import strict_json
+from referral_fn.referrals.backfill_page import BackfillPage
 from referral_fn.timestamps import read_utc, utc
 
 MAX_BATCH = 1000
@@ -29,6 +30,11 @@ REFERRAL_EVENTS = ("referral-created", "referral-updated", "related-referral-cre
 
 TEST_EVENT = "test-created"
 """The notification that Partner Center sends to test a webhook."""
+
+RECONCILE, BACKFILL = "reconcile", "backfill"
+"""The causes of requests that the app makes by itself: for referrals that Partner Center lists."""
+
+_AUTOMATIC_CAUSES = {*REFERRAL_EVENTS, RECONCILE, BACKFILL}
 
 
 class InvalidRequestError(ValueError):
@@ -80,6 +86,13 @@ class ReferralRequest:
     """What led to it, such as the notification `referral-updated`."""
     changed_at: datetime | None = None
     """When the referral changed, as the notification says."""
+    republish: bool = False
+    """Whether somebody asked for an event even if this version was published already, as `replay` does."""
+
+    @property
+    def is_automatic(self) -> bool:
+        """Whether nobody asked for an event: a version that was published already need not be published again."""
+        return self.cause in _AUTOMATIC_CAUSES and not self.republish
 
     def event_attributes(self) -> dict[str, str]:
         """What the event carries from its request, as CloudEvents extension attributes."""
@@ -98,6 +111,7 @@ class ReferralRequest:
                 "firstSeen": utc(self.first_seen),
                 **self.event_attributes(),
                 **({"changedAt": utc(self.changed_at)} if self.changed_at else {}),
+                **({"republish": True} if self.republish else {}),
             }
         )
 
@@ -114,7 +128,7 @@ def read_referral_id(value: Any, path: str = "/referralId") -> str:
 
 
 def read_message(body: bytes) -> ReferralRequest:
-    """Read a message of the requests queue, plain or in base64.
+    """Read a message that asks for a referral, plain or in base64.
 
     It may be a bare GUID, `{"referralId": …}`, the app's own envelope, a Partner Center notification, or a CloudEvent
     whose subject is the ID.
@@ -122,10 +136,28 @@ def read_message(body: bytes) -> ReferralRequest:
     Raises:
         InvalidRequestError: it is none of these.
     """
+    return _read_request(_read_text(body))
+
+
+def read_queued(body: bytes) -> ReferralRequest | BackfillPage:
+    """Read a message of the requests queue: what `read_message` reads, or a page of a backfill.
+
+    Raises:
+        InvalidRequestError: it is none of these.
+    """
+    document = _read_text(body)
+    if isinstance(document, dict) and "backfill" in document:
+        return _read_backfill(document["backfill"])
+    return _read_request(document)
+
+
+def _read_text(body: bytes) -> Any:
+    """The JSON value of a message; a bare GUID counts as a string."""
     text = plain_text(body)
-    if _GUID.fullmatch(text):
-        return ReferralRequest(text.lower())
-    document = _read_json(text)
+    return text if _GUID.fullmatch(text) else _read_json(text)
+
+
+def _read_request(document: Any) -> ReferralRequest:
     if isinstance(document, str):
         return ReferralRequest(read_referral_id(document, ""))
     if not isinstance(document, dict):
@@ -137,6 +169,13 @@ def read_message(body: bytes) -> ReferralRequest:
     if "specversion" in document:
         return ReferralRequest(read_referral_id(document.get("subject"), "/subject"), trace=Trace.of(document))
     raise InvalidRequestError("", "must hold referralId, be a Partner Center notification, or be a CloudEvent")
+
+
+def _read_backfill(members: Any) -> BackfillPage:
+    try:
+        return BackfillPage.read(members)
+    except ValueError as error:
+        raise InvalidRequestError("/backfill", str(error)) from None
 
 
 def parse_envelope(document: dict[str, Any]) -> ReferralRequest:
@@ -155,6 +194,7 @@ def parse_envelope(document: dict[str, Any]) -> ReferralRequest:
         Trace.of(document),
         _read_cause(document),
         _read_time(document, "changedAt"),
+        document.get("republish") is True,
     )
 
 

@@ -131,6 +131,7 @@ class TestPuttingBack:
             "attempt": 0,
             "firstSeen": refused["data"]["firstSeen"],
             "traceparent": refused["traceparent"],
+            "republish": True,
         }
         assert await cli.rejects.documents() == [missing]
 

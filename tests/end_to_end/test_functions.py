@@ -49,13 +49,13 @@ def test_the_queue_trigger_binds_bytes_and_is_there_only_while_settings_are_vali
         "REFERRALS_AUTH": "managed-identity",
     }
     functions = func.FunctionApp()
-    function_app.register_queue_trigger(functions, environment)
+    function_app.register_by_settings(functions, environment)
     (binding,) = bindings(functions).values()
     assert (binding["type"], binding["dataType"]) == (trigger, func.DataType.BINARY)
     assert (binding["queueName"], binding["connection"]) == ("%REFERRAL_REQUESTS_QUEUE%", "ReferralRequests")
     for invalid in ("EVENTS_URL", "REFERRALS_URL", "AzureFunctionsJobHost__extensions__queues__maxDequeueCount"):
         functions = func.FunctionApp()
-        function_app.register_queue_trigger(functions, {**environment, invalid: "hush-hush"})
+        function_app.register_by_settings(functions, {**environment, invalid: "hush-hush"})
         assert bindings(functions) == {}
 
 

@@ -23,6 +23,7 @@ ROLES = {
     "Monitoring Metrics Publisher": "3913510d-42f4-4e42-8a64-420c390055eb",
     "Storage Blob Data Owner": "b7e6dc6d-f1e8-4753-8033-0f276bb0955b",
     "Storage Queue Data Message Sender": "c6a89b2d-59bc-44d0-9896-0f6e12d7b80a",
+    "Storage Table Data Contributor": "0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3",
     "Storage Queue Data Contributor": "974c5e8b-45b9-4653-ba55-5f855dd0fb88",
     "Azure Service Bus Data Sender": "69a216fc-b8fb-44d8-bc22-1f3c2cd27a39",
     "Azure Service Bus Data Receiver": "4f6d3b9b-027b-4f4c-9142-0e5a2a2247e0",
@@ -36,7 +37,11 @@ OF_THE_HOST = {
     *("ReferralRequests__queueServiceUri", "ReferralRequests__fullyQualifiedNamespace"),
     *("ReferralRequests__credential", "ReferralRequests__clientId", "REFERRAL_REQUESTS_QUEUE"),
 }
-OF_LIBRARIES = {"FUNCTIONS_WORKER_RUNTIME", "AzureFunctionsJobHost__extensions__queues__maxDequeueCount"}
+OF_LIBRARIES = {
+    "FUNCTIONS_WORKER_RUNTIME",
+    "WEBSITE_HOSTNAME",
+    "AzureFunctionsJobHost__extensions__queues__maxDequeueCount",
+}
 """What the code reads and the platform sets, or what overrides host.json."""
 
 
@@ -154,7 +159,7 @@ def test_no_secret_comes_out_of_infra_or_goes_in() -> None:
 
 def test_keys_are_off_and_tls_is_new() -> None:
     code = {path.name: code_of(path) for path in BICEP}
-    for name in ("host-storage.bicep", "storage-queues.bicep"):
+    for name in ("host-storage.bicep", "storage-queues.bicep", "state-table.bicep"):
         for wanted in ("allowSharedKeyAccess: false", "allowBlobPublicAccess: false", "minimumTlsVersion: 'TLS1_2'"):
             assert wanted in code[name]
     assert "disableLocalAuth: true" in code["service-bus.bicep"]
@@ -162,7 +167,7 @@ def test_keys_are_off_and_tls_is_new() -> None:
     assert "disableLocalAuth: true" in code["monitoring.bicep"]
     assert "DisableLocalAuth: true" in code["monitoring.bicep"]
     assert "enablePurgeProtection: true" in code["vault.bicep"]
-    for name in ("host-storage.bicep", "storage-queues.bicep", "service-bus.bicep", "vault.bicep"):
+    for name in ("host-storage.bicep", "storage-queues.bicep", "state-table.bicep", "service-bus.bicep", "vault.bicep"):
         assert "publicNetworkAccess: isPrivate ? 'Disabled' : 'Enabled'" in code[name]
         assert "Microsoft.Insights/diagnosticSettings" in code[name]
 

@@ -89,6 +89,7 @@ def test_a_request_starts_anew_and_keeps_its_origin() -> None:
         "firstSeen": document["data"]["firstSeen"],
         "traceparent": trace,
         "cause": "referral-updated",
+        "republish": True,
     }
     assert (message.session, message.verbatim) == (REFERRAL_ID, False)
 

@@ -1,0 +1,128 @@
+"""Backfill: asks for every referral that Partner Center lists, page by page, at a pace that leaves room for live ones.
+
+Its progress is in its messages: a page's message is deleted only once the next one is on the queue.
+"""
+
+import asyncio
+import dataclasses
+import uuid
+from collections.abc import Sequence
+from datetime import datetime
+
+from referral_fn import log
+from referral_fn.errors import PermanentError
+from referral_fn.queues.base import Queue
+from referral_fn.referral_list import MAX_PAGES, Listed, Query, ReferralList
+from referral_fn.referrals.backfill_page import BackfillPage
+from referral_fn.referrals.messages import request_message
+from referral_fn.referrals.request import BACKFILL, ReferralRequest
+from referral_fn.state.backfill_runs import BackfillRuns, Run
+from referral_fn.state.comparison import Comparison, compare
+from referral_fn.state.memory import Memory
+from referral_fn.state.table import ConflictError
+
+_CONCURRENCY = 16
+
+
+class Backfiller:
+    """Starts runs, and takes them from page to page."""
+
+    def __init__(
+        self, referral_list: ReferralList, memory: Memory, runs: BackfillRuns, requests: Queue, rate: float
+    ) -> None:
+        self._list = referral_list
+        self._memory = memory
+        self.runs = runs
+        self._requests = requests
+        self._rate = rate
+
+    async def start(self, *, status: str | None = None, since: datetime | None = None) -> Run:
+        """Start a run.
+
+        Args:
+            status: only referrals of this status.
+            since: only referrals updated then or later.
+
+        Raises:
+            RetryableError: `state-unavailable`, `queue-unavailable`, `token-unavailable`.
+        """
+        run = await self.runs.start(str(uuid.uuid4()))
+        await self._requests.put(BackfillPage(run.id, status=status, since=since).message())
+        log.info("backfill.started", run=run.id)
+        return run
+
+    async def process(self, page: BackfillPage) -> None:
+        """Request the referrals of a page that were not published, then hand on to the next page.
+
+        A page that comes twice is recognized by the run's row, which is written last. If a worker dies before that, the
+        page is requested once more, and the next page may come twice, which is recognized in the same way.
+
+        Raises:
+            RetryableError: the list, the table or the queue failed. The page is to be tried again.
+        """
+        run = await self.runs.read(page.run_id)
+        if run is None or run.page != page.number or run.state == "finished":
+            log.info("backfill.repeated", run=page.run_id, page=page.number)
+            return
+        try:
+            await self._process(page, run)
+        except PermanentError as error:
+            await self.fail(page, str(error))
+        except ConflictError:
+            log.info("backfill.repeated", run=page.run_id, page=page.number)
+
+    async def fail(self, page: BackfillPage, why: str) -> None:
+        """End a run at this page. Its message, put back, goes on from there.
+
+        Raises:
+            RetryableError: the table failed.
+        """
+        log.error("backfill.failed", run=page.run_id, page=page.number, detail=why)
+        run = await self.runs.read(page.run_id)
+        if run and run.page == page.number:
+            try:
+                await self.runs.save(run, state="failed", detail=why)
+            except ConflictError:
+                return
+
+    async def _process(self, page: BackfillPage, run: Run) -> None:
+        condition = f"status eq '{page.status}'" if page.status else None
+        listed = await self._list.page(Query("createdDateTime", condition), page.skip_token)
+        selected = [one for one in listed.referrals if _is_selected(one, page)]
+        differences = [one for one in await compare(selected, self._memory) if not one.is_current]
+        await self._request(differences)
+        totals = {
+            "page": page.number + 1,
+            "listed": run.listed + len(selected),
+            "requested": run.requested + len(differences),
+        }
+        following = listed.skip_token
+        if following is None:
+            await self.runs.save(run, state="finished", detail="", **totals)
+            log.info("backfill.finished", run=run.id, **totals)
+            return
+        if following == page.skip_token:
+            raise PermanentError("invalid-list", "Partner Center's list repeats a skip token")
+        if page.number + 1 >= MAX_PAGES:
+            raise PermanentError("invalid-list", f"Partner Center's list has more than {MAX_PAGES} pages")
+        next_page = dataclasses.replace(page, number=page.number + 1, skip_token=following, attempt=0)
+        await self._requests.put(next_page.message(), delay=len(differences) / self._rate)
+        await self.runs.save(run, state="running", detail="", **totals)
+
+    async def _request(self, differences: Sequence[Comparison]) -> None:
+        """Put the requests on the queue, each hidden until its turn, so that live ones need not wait behind them."""
+        slots = asyncio.Semaphore(_CONCURRENCY)
+
+        async def put(number: int, listed: Listed) -> None:
+            request = ReferralRequest(listed.referral_id, cause=BACKFILL, changed_at=listed.updated_at)
+            async with slots:
+                await self._requests.put(request_message(request), delay=number / self._rate)
+
+        await asyncio.gather(*[put(number, one.listed) for number, one in enumerate(differences)])
+
+
+def _is_selected(listed: Listed, page: BackfillPage) -> bool:
+    """Whether a referral is among those asked for; what the list does not say counts as yes."""
+    if page.status and listed.status and listed.status != page.status:
+        return False
+    return not (page.since and listed.updated_at and listed.updated_at < page.since)

@@ -1,0 +1,60 @@
+"""The message that makes one page of a backfill: all that a worker needs to go on where another died."""
+
+import re
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Self
+
+from referral_fn import strict_json
+from referral_fn.queues.base import Message
+from referral_fn.timestamps import read_utc, utc
+
+STATUS = re.compile(r"[A-Za-z]{1,32}", re.ASCII)
+"""A status as it goes into a filter: letters only, so that it cannot be more than a value."""
+
+
+@dataclass(frozen=True, slots=True)
+class BackfillPage:
+    """A page of the list whose referrals are to be requested."""
+
+    run_id: str
+    number: int = 0
+    """The page's number, from 0."""
+    skip_token: str | None = None
+    """Where the page starts; None for the first one."""
+    status: str | None = None
+    """Only referrals of this status."""
+    since: datetime | None = None
+    """Only referrals that were updated then or later."""
+    attempt: int = 0
+    """How many attempts at this page have failed and were deferred."""
+
+    def message(self) -> Message:
+        """The message that asks for this page."""
+        members = {
+            "run": self.run_id,
+            "page": self.number,
+            "skipToken": self.skip_token,
+            "status": self.status,
+            "since": utc(self.since),
+            "attempt": self.attempt,
+        }
+        present = {name: value for name, value in members.items() if value is not None}
+        return Message(strict_json.dumps({"backfill": present}), session=self.run_id, correlation=self.run_id)
+
+    @classmethod
+    def read(cls, members: Any) -> Self:
+        """Read the `backfill` member of a message.
+
+        Raises:
+            ValueError: it is not one; the text is the rule it breaks.
+        """
+        match members:
+            case {"run": str(run), "page": int(number), "attempt": int(attempt)} if number >= 0 and attempt >= 0:
+                token, status, since = (members.get(name) for name in ("skipToken", "status", "since"))
+                is_valid = all(value is None or isinstance(value, str) for value in (token, status, since))
+                if is_valid and (status is None or STATUS.fullmatch(status)):
+                    moment = read_utc(since) if since else None
+                    return cls(str(uuid.UUID(run)), number, token, status, moment, attempt)
+        raise ValueError("must have run, page and attempt, and may have skipToken, status and since")

@@ -1,0 +1,1 @@
+"""The optional table: what the app remembers between invocations."""

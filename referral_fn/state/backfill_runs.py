@@ -1,0 +1,103 @@
+"""The rows of backfill runs: how far each has come."""
+
+import dataclasses
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from referral_fn.state.table import Table
+from referral_fn.timestamps import utc
+
+PARTITION = "backfill"
+
+State = Literal["running", "finished", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One backfill."""
+
+    id: str
+    state: State
+    page: int
+    """The number of the page that is next, from 0; afterwards, how many there were."""
+    listed: int
+    requested: int
+    """How many of the listed referrals had not been published and were put on the requests queue."""
+    started_at: str
+    updated_at: str
+    detail: str = ""
+    """Why it failed."""
+    etag: str | None = None
+
+    def document(self) -> dict[str, Any]:
+        """The run as the API shows it."""
+        document: dict[str, Any] = {
+            "id": self.id,
+            "status": self.state,
+            "pages": self.page,
+            "listed": self.listed,
+            "requested": self.requested,
+            "startedAt": self.started_at,
+            "updatedAt": self.updated_at,
+        }
+        return {**document, "detail": self.detail} if self.detail else document
+
+
+class BackfillRuns:
+    """Reads and writes them."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    async def read(self, run_id: str) -> Run | None:
+        """A run; None if there is none of this ID.
+
+        Raises:
+            RetryableError: `state-unavailable`, `token-unavailable`.
+        """
+        row = await self._table.get(PARTITION, run_id)
+        if row is None:
+            return None
+        values = row.values
+        return Run(
+            run_id,
+            values["State"],
+            values["Page"],
+            values["Listed"],
+            values["Requested"],
+            values["StartedAt"],
+            values["UpdatedAt"],
+            values["Detail"],
+            row.etag,
+        )
+
+    async def start(self, run_id: str) -> Run:
+        """Create a run.
+
+        Raises:
+            RetryableError: as for `read`.
+        """
+        now = utc(datetime.now(UTC))
+        run = Run(run_id, "running", 0, 0, 0, now, now)
+        await self.save(run)
+        return run
+
+    async def save(self, run: Run, **changes: Any) -> None:
+        """Write a run with these changes.
+
+        Raises:
+            ConflictError: another worker has changed it since it was read.
+            RetryableError: as for `read`.
+        """
+        run = dataclasses.replace(run, **changes, updated_at=utc(datetime.now(UTC)))
+        values = {
+            "State": run.state,
+            "Page": run.page,
+            "Listed": run.listed,
+            "Requested": run.requested,
+            "StartedAt": run.started_at,
+            "UpdatedAt": run.updated_at,
+            "Detail": run.detail,
+        }
+        await self._table.save(PARTITION, run.id, values, etag=run.etag)

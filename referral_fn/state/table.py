@@ -1,0 +1,227 @@
+"""One table of Azure Table Storage, over its REST interface.
+
+Source: "Query Entities", "Insert Entity", "Update Entity", "Delete Entity" and "Query timeout and pagination" in the
+Table Storage REST reference.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from http import HTTPStatus
+from typing import Any, Protocol
+from urllib.parse import quote
+
+import aiohttp
+
+from referral_fn import http_call, strict_json
+from referral_fn.credentials.token_source import TokenSource
+from referral_fn.errors import RetryableError
+from referral_fn.http_call import NoResponseError, Response
+from referral_fn.queues.storage import API_VERSION
+
+SCOPE = "https://storage.azure.com/.default"
+
+TIME_LIMIT = 2
+"""Seconds for one call, its token included. A table in trouble must not hold up an event."""
+
+_CALL_TIME_LIMIT = 0.95 * TIME_LIMIT
+_MAX_RESPONSE = 16 * 1024 * 1024
+"""Bytes. A query answers up to 1,000 rows."""
+
+_JSON = "application/json;odata=minimalmetadata"
+_ROLE = "its identity needs the role Storage Table Data Contributor"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of the table, as it was read."""
+
+    partition: str
+    key: str
+    values: Mapping[str, Any]
+    """The row's own columns: texts, whole numbers and truth values."""
+    etag: str
+    """Identifies this state of the row: a later `save` with it fails if the row has changed."""
+
+
+class ConflictError(Exception):
+    """The row was created, changed or deleted by somebody else since it was read."""
+
+
+class Table(Protocol):
+    """What the app needs from a table."""
+
+    async def get(self, partition: str, key: str) -> Row | None:
+        """Read a row; None if there is none.
+
+        Raises:
+            RetryableError: `state-unavailable`, `token-unavailable`.
+        """
+
+    async def save(self, partition: str, key: str, values: Mapping[str, Any], *, etag: str | None) -> None:
+        """Write a row whole, if it is still as it was read.
+
+        Args:
+            partition: the row's partition key.
+            key: its row key.
+            values: its columns.
+            etag: of the row as it was read; None if there was none.
+
+        Raises:
+            ConflictError: the row has changed.
+            RetryableError: as for `get`.
+        """
+
+    async def delete(self, row: Row) -> None:
+        """Delete a row, if it is still as it was read.
+
+        Raises:
+            ConflictError, RetryableError: as for `save`.
+        """
+
+    def query(self, condition: str) -> AsyncIterator[Row]:
+        """Read the rows that meet an OData condition, page by page.
+
+        Raises:
+            RetryableError: as for `get`.
+        """
+
+
+@dataclass(slots=True)
+class StorageTable:
+    """A table of Azure Storage. Every call is made once and within `TIME_LIMIT` seconds."""
+
+    url: str
+    session: aiohttp.ClientSession
+    tokens: TokenSource
+    _name: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._name = self.url.rpartition("/")[2]
+
+    async def get(self, partition: str, key: str) -> Row | None:
+        """Read a row; None if there is none."""
+        response = await self._call("GET", self._row_url(partition, key), HTTPStatus.OK, HTTPStatus.NOT_FOUND)
+        if response.status == HTTPStatus.NOT_FOUND:
+            if _error_code(response) == "TableNotFound":
+                raise self._error(response)
+            return None
+        return _row(self._document(response))
+
+    async def save(self, partition: str, key: str, values: Mapping[str, Any], *, etag: str | None) -> None:
+        """Write a row whole, if it is still as it was read."""
+        entity = {"PartitionKey": partition, "RowKey": key, **values}
+        if etag is None:
+            await self._write("POST", self.url, entity, {"Prefer": "return-no-content"})
+        else:
+            await self._write("PUT", self._row_url(partition, key), entity, {"If-Match": etag})
+
+    async def delete(self, row: Row) -> None:
+        """Delete a row, if it is still as it was read."""
+        await self._write("DELETE", self._row_url(row.partition, row.key), None, {"If-Match": row.etag})
+
+    async def query(self, condition: str) -> AsyncIterator[Row]:
+        """Read the rows that meet an OData condition, page by page."""
+        start = f"{self.url}()?$filter={quote(condition)}"
+        continuation: str | None = ""
+        while continuation is not None:
+            response = await self._call("GET", start + continuation, HTTPStatus.OK)
+            for entity in self._document(response).get("value", ()):
+                yield _row(entity)
+            continuation = _continuation(response)
+
+    async def _write(self, method: str, url: str, entity: Mapping[str, Any] | None, headers: Mapping[str, str]) -> None:
+        conflicts = HTTPStatus.CONFLICT, HTTPStatus.PRECONDITION_FAILED, HTTPStatus.NOT_FOUND
+        body = None if entity is None else strict_json.dumps(entity)
+        response = await self._call(method, url, HTTPStatus.NO_CONTENT, *conflicts, body=body, **headers)
+        if response.status in conflicts:
+            if _error_code(response) == "TableNotFound":
+                raise self._error(response)
+            raise ConflictError
+
+    async def _call(self, method: str, url: str, *expected: int, body: bytes | None = None, **headers: str) -> Response:
+        try:
+            async with asyncio.timeout(TIME_LIMIT):
+                token = await self.tokens.token(SCOPE)
+                response = await self._send(method, url, token, body, headers)
+                if response.status == HTTPStatus.UNAUTHORIZED:
+                    token = await self.tokens.token(SCOPE, refused=token)
+                    response = await self._send(method, url, token, body, headers)
+        except TimeoutError:
+            raise RetryableError(
+                "state-unavailable", f"table {self._name} did not answer within {TIME_LIMIT} s"
+            ) from None
+        if response.status not in expected:
+            raise self._error(response)
+        return response
+
+    async def _send(
+        self, method: str, url: str, token: str, body: bytes | None, headers: Mapping[str, str]
+    ) -> Response:
+        sent = {
+            "Authorization": f"Bearer {token}",
+            "Accept": _JSON,
+            "Content-Type": "application/json",
+            "DataServiceVersion": "3.0;NetFx",
+            "x-ms-version": API_VERSION,
+            "x-ms-date": format_datetime(datetime.now(UTC), usegmt=True),
+            **headers,
+        }
+        try:
+            return await http_call.send(
+                self.session, method, url, seconds=_CALL_TIME_LIMIT, max_bytes=_MAX_RESPONSE, headers=sent, data=body
+            )
+        except NoResponseError as error:
+            raise RetryableError("state-unavailable", f"table {self._name} cannot be reached: {error}") from None
+
+    def _row_url(self, partition: str, key: str) -> str:
+        """The row's URL. Keys are the app's own: GUIDs and words, which need no quoting."""
+        return f"{self.url}(PartitionKey='{partition}',RowKey='{key}')"
+
+    def _document(self, response: Response) -> dict[str, Any]:
+        try:
+            document = strict_json.loads(response.body)
+        except strict_json.InvalidJSONError:
+            document = None
+        if not isinstance(document, dict):
+            raise RetryableError("state-unavailable", f"table {self._name}: the answer is no JSON object")
+        return document
+
+    def _error(self, response: Response) -> RetryableError:
+        meanings: dict[int, str] = {
+            HTTPStatus.NOT_FOUND: "does not exist",
+            HTTPStatus.UNAUTHORIZED: "does not accept the app's token",
+            HTTPStatus.FORBIDDEN: f"refuses the app: {_ROLE}",
+        }
+        meaning = meanings.get(response.status, "did not accept the call")
+        code = _error_code(response) or "no code"
+        return RetryableError("state-unavailable", f"table {self._name} {meaning} ({response.status} {code})")
+
+
+def _row(entity: Mapping[str, Any]) -> Row:
+    own = {name: value for name, value in entity.items() if "odata." not in name}
+    partition, key = own.pop("PartitionKey"), own.pop("RowKey")
+    return Row(partition, key, own, entity["odata.etag"])
+
+
+def _continuation(response: Response) -> str | None:
+    """The parameters that ask for the next page; None after the last one."""
+    parameters = [
+        f"&{name}={quote(value, safe='')}"
+        for name in ("NextPartitionKey", "NextRowKey")
+        if (value := response.headers.get(f"x-ms-continuation-{name}"))
+    ]
+    return "".join(parameters) or None
+
+
+def _error_code(response: Response) -> str | None:
+    """The service's error code, from the header or from the body."""
+    if code := response.headers.get("x-ms-error-code"):
+        return code
+    try:
+        code = strict_json.loads(response.body)["odata.error"]["code"]
+    except (strict_json.InvalidJSONError, KeyError, TypeError):
+        return None
+    return code if isinstance(code, str) and code.isalnum() else None

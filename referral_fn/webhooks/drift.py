@@ -1,0 +1,68 @@
+"""Whether the account's webhook registration still leads to this app: anybody who registers takes it over."""
+
+import time
+from urllib.parse import urlsplit
+
+from referral_fn import log
+from referral_fn.errors import RetryableError
+from referral_fn.referrals.request import REFERRAL_EVENTS
+from referral_fn.state.table import ConflictError, Table
+from referral_fn.webhooks.registration import Registration, RegistrationClient, RegistrationError
+
+PARTITION, KEY = "app", "webhook"
+
+CACHE_SECONDS = 30.0
+"""Seconds for which `drift` answers what it read last."""
+
+
+class WebhookWatch:
+    """Compares the registration with what the app needs, and keeps the result in the table for all instances."""
+
+    def __init__(self, client: RegistrationClient, table: Table, url: str) -> None:
+        self._client = client
+        self._table = table
+        self._url = url
+        self._cached: tuple[float, str | None] | None = None
+
+    async def check(self) -> None:
+        """Look at the registration. Logs `webhook.drifted`, or why it could not look.
+
+        An account that never had a registration of this app is left alone: it may work with the queue only.
+        """
+        try:
+            found = await self._client.show()
+            row = await self._table.get(PARTITION, KEY)
+            was_ours = bool(row and row.values["WasOurs"])
+            drift = self._compare(found, was_ours=was_ours)
+            if drift:
+                log.error("webhook.drifted", detail=drift)
+            values = {"Drift": drift or "", "WasOurs": was_ours or (found is not None and drift is None)}
+            await self._table.save(PARTITION, KEY, values, etag=row.etag if row else None)
+        except ConflictError:
+            return  # another run has just looked
+        except (RegistrationError, RetryableError) as error:
+            log.info("webhook.unchecked", detail=str(error))
+
+    async def drift(self) -> str | None:
+        """What the last check found wrong with the registration; None if nothing, or if the table is in trouble."""
+        if self._cached is None or time.monotonic() - self._cached[0] > CACHE_SECONDS:
+            try:
+                row = await self._table.get(PARTITION, KEY)
+            except RetryableError:
+                return None
+            self._cached = time.monotonic(), (row.values["Drift"] if row else "") or None
+        return self._cached[1]
+
+    def _compare(self, found: Registration | None, *, was_ours: bool) -> str | None:
+        if found is None:
+            return "there is no registration any more" if was_ours else None
+        if _place(found.url) != _place(self._url):
+            return "the registration names another URL"
+        missing = [event for event in REFERRAL_EVENTS if event not in found.events]
+        return f"the registration lacks {', '.join(missing)}" if missing else None
+
+
+def _place(url: str) -> tuple[str, str]:
+    """Host and path: the query may hold a key."""
+    parts = urlsplit(url)
+    return parts.netloc.lower(), parts.path.rstrip("/").lower()

@@ -1,0 +1,79 @@
+"""The app with its table, under the host: changes, missed notifications, backfills."""
+
+import uuid
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from local_stack.stack import Stack
+from referral_fn.timestamps import utc
+from tests.conftest import App, StartApp, eventually_empty, eventually_holds, until
+from tests.documents import seed
+
+
+def change(app: App, referral_id: str, **changes: Any) -> None:
+    """Change a referral, or create it, and notify nobody."""
+    referrals = app.stack.partner_center.referrals
+    updated = {"updatedDateTime": utc(datetime.now(UTC) - timedelta(minutes=20)), "eTag": f'"{uuid.uuid4()}"'}
+    referrals[referral_id] = {**referrals.get(referral_id, seed(id=referral_id)), **updated, **changes}
+
+
+async def run_timer(app: App) -> None:
+    url = f"{app.host.url}/admin/functions/reconcile"
+    async with app.session.post(url, json={}) as answer:
+        assert answer.status == 202
+
+
+async def test_a_change_that_nobody_announced_is_found_and_says_what_it_is(start_app: StartApp, stack: Stack) -> None:
+    async with start_app(STATE_URL=await stack.fresh_table()) as app:
+        referral_id = str(uuid.uuid4())
+        change(app, referral_id, status="New", statusDetail=None, substatus="Pending")
+        await app.forward(referral_id)
+        change(app, referral_id, updatedDateTime=utc(datetime.now(UTC)), status="Closed", substatus="Lost")
+        await run_timer(app)
+        first, second = await eventually_holds(app.queues.events, 2)
+        assert second["cause"] == "reconcile"
+        assert (second["previousid"], second["changed"]) == (first["id"], "etag,status,substatus,updatedAt")
+        await run_timer(app)
+        await app.host.says('"listed":1,"current":1,"requested":0')
+        await eventually_empty(app.queues.requests)
+        assert await app.queues.events.count() == 2
+
+
+async def test_a_backfill_loads_everything_and_reports_its_progress(start_app: StartApp, stack: Stack) -> None:
+    stack.partner_center.listing.page_size = 10
+    async with start_app(STATE_URL=await stack.fresh_table(), BACKFILL_RATE="1000") as app:
+        known = set(stack.partner_center.referrals)
+        answer, run = await app.post("backfills", {})
+        assert answer.status == 202
+        assert answer.headers["Location"] == f"/api/backfills/{run['id']}"
+
+        async def status() -> Any:
+            return (await app.get(f"backfills/{run['id']}"))[1]["status"]
+
+        await until(status, "finished")
+        answer, document = await app.get(f"backfills/{run['id']}")
+        assert (document["pages"], document["listed"], document["requested"]) == (3, len(known), len(known))
+        await eventually_empty(app.queues.requests)
+        subjects = {event["subject"] for event in await app.queues.events.documents()}
+        assert subjects == known
+        answer, _ = await app.get(f"backfills/{uuid.uuid4()}")
+        assert answer.status == 404
+
+
+@pytest.mark.parametrize("body", [{"status": "' or 1 eq 1"}, {"since": "yesterday"}, {"all": True}, []])
+async def test_what_asks_for_no_backfill_is_refused(start_app: StartApp, stack: Stack, body: Any) -> None:
+    async with start_app(STATE_URL=await stack.fresh_table()) as app:
+        answer, problem = await app.post("backfills", body)
+        assert (answer.status, problem["type"]) == (400, "urn:referral-fn:problem:invalid-request")
+
+
+async def test_without_a_table_nothing_is_called_and_there_is_no_timer(start_app: StartApp, stack: Stack) -> None:
+    requests = stack.identity.requests.copy()
+    async with start_app() as app:
+        async with app.session.post(f"{app.host.url}/admin/functions/reconcile", json={}) as answer:
+            assert answer.status == 404
+        await app.forward(next(iter(stack.partner_center.referrals)))
+        assert len(stack.partner_center.calls) == 1
+    assert stack.identity.requests["https://storage.azure.com"] - requests["https://storage.azure.com"] <= 2

@@ -1,0 +1,105 @@
+"""The table's REST client against Azurite's table service."""
+
+import ssl
+import uuid
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import aiohttp
+import pytest
+
+from local_stack.stack import Stack
+from local_stack.stand_ins.identity import CLIENT_ID
+from referral_fn.credentials.token_source import TokenSource
+from referral_fn.errors import RetryableError
+from referral_fn.state.memory import ROW
+from referral_fn.state.retention import Retention
+from referral_fn.state.table import ConflictError, StorageTable
+from tests.tokens import FixedCredential
+
+ID = "8b9dbf1c-1c5c-4b1a-9e37-3a6f7c2f2a11"
+
+
+def open_table(stack: Stack, session: aiohttp.ClientSession, url: str, audience: str) -> StorageTable:
+    token = stack.issuer.mint(audience, CLIENT_ID, 600)
+    return StorageTable(url, session, TokenSource(lambda: FixedCredential(token)))
+
+
+@pytest.fixture
+async def session(stack: Stack) -> AsyncIterator[aiohttp.ClientSession]:
+    tls = ssl.create_default_context(cafile=stack.authority.root)
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=tls)) as session:
+        yield session
+
+
+@pytest.fixture
+async def table(stack: Stack, session: aiohttp.ClientSession) -> StorageTable:
+    return open_table(stack, session, await stack.fresh_table(), "https://storage.azure.com")
+
+
+async def test_a_row_is_read_as_it_was_written(table: StorageTable) -> None:
+    values = {"Text": "a 'quoted' \u6771", "Number": 3, "Flag": True}
+    await table.save(ID, "referral", values, etag=None)
+    row = await table.get(ID, "referral")
+    assert row is not None
+    assert (row.partition, row.key) == (ID, "referral")
+    assert {name: row.values[name] for name in values} == values
+
+
+async def test_a_row_that_is_not_there_is_none(table: StorageTable) -> None:
+    assert await table.get(ID, "referral") is None
+
+
+async def test_a_row_is_written_only_if_it_is_as_it_was_read(table: StorageTable) -> None:
+    await table.save(ID, "referral", {"N": 1}, etag=None)
+    with pytest.raises(ConflictError):
+        await table.save(ID, "referral", {"N": 2}, etag=None)
+    row = await table.get(ID, "referral")
+    assert row is not None
+    await table.save(ID, "referral", {"N": 3}, etag=row.etag)
+    with pytest.raises(ConflictError):
+        await table.save(ID, "referral", {"N": 4}, etag=row.etag)
+    with pytest.raises(ConflictError):
+        await table.delete(row)
+    row = await table.get(ID, "referral")
+    assert row is not None
+    assert row.values["N"] == 3
+    await table.delete(row)
+    with pytest.raises(ConflictError):
+        await table.save(ID, "referral", {"N": 5}, etag=row.etag)
+
+
+async def test_a_query_reads_every_page(table: StorageTable) -> None:
+    for number in range(1005):
+        await table.save(f"p{number % 3}", f"{number}", {"Even": number % 2 == 0}, etag=None)
+    rows = [row async for row in table.query("Even eq true")]
+    assert sorted(int(row.key) for row in rows) == list(range(0, 1005, 2))
+    assert len([row async for row in table.query("PartitionKey ne ''")]) == 1005
+
+
+async def test_rows_of_referrals_closed_long_ago_are_removed_once_a_day(
+    table: StorageTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for status in ("Closed", "Active"):
+        await table.save(str(uuid.uuid4()), ROW, {"Status": status}, etag=None)
+    await Retention(table, days=1).run_if_due()
+    assert len([row async for row in table.query(f"RowKey eq '{ROW}'")]) == 2
+    await Retention(table, days=-1).run_if_due()
+    assert len([row async for row in table.query(f"RowKey eq '{ROW}'")]) == 2
+    monkeypatch.setattr("referral_fn.state.retention.EVERY", timedelta(0))
+    await Retention(table, days=-1).run_if_due()
+    (left,) = [row async for row in table.query(f"RowKey eq '{ROW}'")]
+    assert left.values["Status"] == "Active"
+
+
+async def test_a_table_that_does_not_exist_is_named(table: StorageTable, stack: Stack) -> None:
+    table = StorageTable(f"{table.url}x", table.session, table.tokens)
+    with pytest.raises(RetryableError, match=r"table t\w+ does not exist \(404 TableNotFound\)"):
+        await table.save(ID, "referral", {}, etag=None)
+
+
+async def test_a_token_for_something_else_is_refused(stack: Stack, session: aiohttp.ClientSession) -> None:
+    table = open_table(stack, session, await stack.fresh_table(), "https://vault.azure.net")
+    with pytest.raises(RetryableError, match="Data Contributor") as raised:
+        await table.get(ID, "referral")
+    assert raised.value.reason == "state-unavailable"

@@ -1,0 +1,252 @@
+"""Backfill: every listed referral is requested once or more, wherever workers die, and however often pages come."""
+
+import json
+import uuid
+from collections import deque
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from referral_fn.backfill import Backfiller
+from referral_fn.errors import PermanentError, RetryableError, Upstream
+from referral_fn.queue_worker import Delivery, QueueWorker
+from referral_fn.queues.base import Message
+from referral_fn.referral_list import Listed, Page, Query
+from referral_fn.referrals.backfill_page import BackfillPage
+from referral_fn.referrals.outcome import Deferred, Outcome
+from referral_fn.referrals.request import ReferralRequest, read_queued
+from referral_fn.settings import read_settings
+from referral_fn.state.backfill_runs import BackfillRuns
+from referral_fn.state.memory import ROW, Memory
+from referral_fn.timestamps import utc
+from tests.state.memory_table import MemoryTable
+
+ACCOUNT = "https://acme.queue.core.windows.net"
+SETTINGS = read_settings(
+    {
+        "REFERRALS_AUTH": "managed-identity",
+        **{f"{name.upper()}_URL": f"{ACCOUNT}/{name}" for name in ("events", "rejects", "requests")},
+    }
+)
+NOW = datetime.now(UTC)
+
+
+class DiedError(Exception):
+    """The worker has died."""
+
+
+@dataclass
+class World:
+    """Partner Center's list, the table and the queues. A step may be the worker's last."""
+
+    referrals: list[Listed] = field(default_factory=list)
+    page_size: int = 3
+    table: MemoryTable = field(default_factory=MemoryTable)
+    queue: deque[tuple[bytes, float]] = field(default_factory=deque)
+    rejects: list[Any] = field(default_factory=list)
+    requested: list[str] = field(default_factory=list)
+    queries: list[Query] = field(default_factory=list)
+    failure: Exception | None = None
+    repeats_token: bool = False
+    steps_left: int = 10**6
+
+    def __post_init__(self) -> None:
+        world: Any = self
+        self.backfiller = Backfiller(world, Memory(self.table), BackfillRuns(self.table), world, rate=2)
+        self.worker = QueueWorker(SETTINGS, world, world, Rejects(self.rejects), self.backfiller)  # type: ignore[arg-type]
+
+    def step(self) -> None:
+        self.steps_left -= 1
+        if self.steps_left < 0:
+            raise DiedError
+
+    async def page(self, query: Query, skip_token: str | None = None) -> Page:
+        self.step()
+        self.queries.append(query)
+        if self.failure:
+            raise self.failure
+        start = int(skip_token or 0)
+        end = start + self.page_size
+        following = str(start if self.repeats_token and start else end)
+        return Page(tuple(self.referrals[start:end]), following if end < len(self.referrals) else None)
+
+    async def put(self, message: Message, *, delay: float = 0) -> None:
+        self.step()
+        self.queue.append((message.body, delay))
+
+    async def forward(self, request: ReferralRequest) -> Outcome:
+        return Deferred(1, "upstream-timeout", request.referral_id)
+
+    async def deliver(self, *, count: int = 1) -> BackfillPage | None:
+        """Deliver the first message. One whose worker dies stays on the queue."""
+        body, _ = self.queue[0]
+        message = read_queued(body)
+        if isinstance(message, ReferralRequest):
+            assert message.cause == "backfill"
+            self.requested.append(message.referral_id)
+            self.queue.popleft()
+            return None
+        await self.worker.process(Delivery(body, "message", count))
+        self.queue.popleft()
+        return message
+
+    async def drain(self) -> None:
+        while self.queue:
+            await self.deliver()
+
+    def pages(self) -> list[tuple[BackfillPage, float]]:
+        read = [(read_queued(body), delay) for body, delay in self.queue]
+        return [(message, delay) for message, delay in read if isinstance(message, BackfillPage)]
+
+    async def run(self, run_id: str) -> dict[str, Any]:
+        run = await self.backfiller.runs.read(run_id)
+        assert run is not None
+        return run.document()
+
+
+@dataclass
+class Rejects:
+    documents: list[Any]
+
+    async def put(self, message: Message, *, delay: float = 0) -> None:
+        assert delay == 0
+        self.documents.append(json.loads(message.body))
+
+
+@pytest.fixture(autouse=True)
+def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("referral_fn.queue_worker.MAX_REDELIVERY_PAUSE", 0)
+
+
+def listed(number: int, ago: int = 0, status: str = "New") -> Listed:
+    return Listed(str(uuid.UUID(int=number)), NOW - timedelta(days=ago), status)
+
+
+def ids(referrals: list[Listed]) -> list[str]:
+    return [one.referral_id for one in referrals]
+
+
+async def test_every_listed_referral_is_requested_and_the_run_finishes() -> None:
+    world = World([listed(number) for number in range(8)])
+    run = await world.backfiller.start()
+    await world.drain()
+    assert world.requested == ids(world.referrals)
+    document = await world.run(run.id)
+    assert (document["status"], document["pages"], document["listed"], document["requested"]) == ("finished", 3, 8, 8)
+    assert {query.order_by for query in world.queries} == {"createdDateTime"}
+
+
+async def test_requests_and_pages_come_at_the_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World([listed(number) for number in range(8)])
+    await world.backfiller.start()
+    await world.deliver()
+    assert [delay for _, delay in world.queue] == [0, 0.5, 1, 1.5]
+    ((page, delay),) = world.pages()
+    assert (page.number, page.skip_token, delay) == (1, "3", 1.5)
+
+
+async def test_what_was_published_is_not_requested() -> None:
+    world = World([listed(number) for number in range(4)])
+    values = {"EventId": "x", "Key": "00", "Fields": "{}", "Attributes": "{}", "Sequence": utc(NOW)}
+    world.table.put(world.referrals[2].referral_id, ROW, values)
+    run = await world.backfiller.start()
+    await world.drain()
+    assert len(world.requested) == 3
+    assert (await world.run(run.id))["requested"] == 3
+
+
+async def test_only_what_was_asked_for_is_requested() -> None:
+    world = World([listed(1), listed(2, 9), listed(3, 1, "Closed"), listed(4, 1)])
+    await world.backfiller.start(status="New", since=NOW - timedelta(days=2))
+    await world.drain()
+    assert world.requested == ids([world.referrals[0], world.referrals[3]])
+    assert {query.condition for query in world.queries} == {"status eq 'New'"}
+
+
+@given(st.integers(0, 20), st.integers(1, 7), st.lists(st.integers(0, 25), max_size=8))
+@settings(max_examples=150)
+async def test_wherever_workers_die_every_id_is_requested_once_or_more(
+    count: int, page_size: int, deaths: list[int]
+) -> None:
+    world = World([listed(number) for number in range(count)], page_size)
+    run = await world.backfiller.start()
+    for steps in deaths:
+        world.steps_left = steps
+        try:
+            await world.drain()
+        except DiedError:
+            world.queue.rotate(-1)  # others go first, as when its message is hidden for a while
+    world.steps_left = 10**6
+    await world.drain()
+    assert set(world.requested) == set(ids(world.referrals))
+    assert (await world.run(run.id))["status"] == "finished"
+
+
+async def test_a_page_that_comes_twice_does_no_harm() -> None:
+    world = World([listed(number) for number in range(8)])
+    run = await world.backfiller.start()
+    world.queue.append(world.queue[0])
+    await world.drain()
+    assert world.requested == ids(world.referrals)
+    assert (await world.run(run.id))["listed"] == 8
+
+
+async def test_a_page_that_fails_for_a_while_is_put_off_by_the_schedule() -> None:
+    world = World([listed(1)], failure=RetryableError("upstream-throttled", "pause", retry_after=70))
+    await world.backfiller.start()
+    await world.deliver()
+    ((page, delay),) = world.pages()
+    assert (page.attempt, delay) == (1, 70)
+
+
+async def test_a_page_that_fails_for_good_ends_the_run_and_its_message_goes_on() -> None:
+    world = World([listed(1)], failure=RetryableError("upstream-timeout", "no answer"))
+    run = await world.backfiller.start()
+    for _ in range(9):
+        await world.deliver()
+    assert not world.queue
+    (reject,) = world.rejects
+    assert reject["data"]["reason"] == "retries-exhausted"
+    assert (await world.run(run.id))["detail"] == "upstream-timeout: no answer"
+    world.failure = None
+    world.queue.append((reject["data"]["message"]["text"].encode(), 0))
+    await world.drain()
+    assert world.requested == ids(world.referrals)
+    assert (await world.run(run.id))["status"] == "finished"
+
+
+@pytest.mark.parametrize("repeats", [True, False])
+async def test_a_runaway_ends(monkeypatch: pytest.MonkeyPatch, repeats: bool) -> None:
+    monkeypatch.setattr("referral_fn.backfill.MAX_PAGES", 3)
+    world = World([listed(number) for number in range(20)], repeats_token=repeats)
+    run = await world.backfiller.start()
+    await world.drain()
+    document = await world.run(run.id)
+    assert document["status"] == "failed"
+    assert ("repeats" if repeats else "more than 3 pages") in document["detail"]
+
+
+async def test_a_refused_list_ends_the_run() -> None:
+    world = World(failure=PermanentError("upstream-refused", "answered 400", upstream=Upstream(status=400)))
+    run = await world.backfiller.start()
+    await world.drain()
+    assert (await world.run(run.id))["status"] == "failed"
+
+
+async def test_a_page_that_kills_its_worker_is_given_up() -> None:
+    world = World([listed(1)])
+    run = await world.backfiller.start()
+    await world.deliver(count=10)
+    assert (await world.run(run.id))["status"] == "failed"
+    assert world.rejects[0]["data"]["reason"] == "retries-exhausted"
+
+
+@pytest.mark.parametrize("members", [None, {}, {"run": "x", "page": 0, "attempt": 0}, {"run": 1}, [1]])
+async def test_what_is_no_page_is_rejected(members: Any) -> None:
+    world = World()
+    await world.worker.process(Delivery(json.dumps({"backfill": members}).encode(), "message"))
+    assert world.rejects[0]["data"]["reason"] == "invalid-request"

@@ -1,0 +1,205 @@
+"""Reconciliation: what is listed and was not published is asked for, and nothing is skipped when a run dies."""
+
+import json
+import logging
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from referral_fn.errors import PermanentError, RetryableError, Upstream
+from referral_fn.queues.base import Message
+from referral_fn.reconcile import ANNOUNCED_WITHIN, FIRST_RUN, OVERLAP, Reconciler
+from referral_fn.referral_list import Listed, Page, Query
+from referral_fn.referrals.request import read_message
+from referral_fn.state.memory import ROW, Memory
+from referral_fn.state.watermark import Watermark
+from referral_fn.timestamps import read_utc, utc
+from tests.state.memory_table import MemoryTable
+
+NOW = datetime.now(UTC)
+
+
+class DiedError(Exception):
+    """The process has died."""
+
+
+@dataclass
+class World:
+    """Partner Center's list, the table and the requests queue. Dies at a step if asked to."""
+
+    updated: dict[str, datetime] = field(default_factory=dict)
+    table: MemoryTable = field(default_factory=MemoryTable)
+    requested: list[str] = field(default_factory=list)
+    queries: list[Query] = field(default_factory=list)
+    page_size: int = 2
+    refuses_filter: bool = False
+    steps_left: int = 10**6
+
+    def __post_init__(self) -> None:
+        world: Any = self
+        self.memory = Memory(self.table)
+        self.reconciler = Reconciler(world, self.memory, Watermark(self.table), world)
+
+    def step(self) -> None:
+        self.steps_left -= 1
+        if self.steps_left < 0:
+            raise DiedError
+
+    async def pages(self, query: Query) -> AsyncIterator[Page]:
+        self.queries.append(query)
+        if query.condition and self.refuses_filter:
+            raise PermanentError("upstream-refused", "no", upstream=Upstream(status=400))
+        since = read_utc(query.condition.rpartition(" ")[2]) if query.condition else NOW - timedelta(days=9)
+        rows = sorted((utc(at), key) for key, at in self.updated.items() if at >= since)
+        if query.order_by.endswith("desc"):
+            rows.reverse()
+        while True:
+            self.step()
+            page, rows = rows[: self.page_size], rows[self.page_size :]
+            yield Page(tuple(Listed(key, read_utc(at), None) for at, key in page), "token" if rows else None)
+            if not rows:
+                return
+
+    async def put(self, message: Message, *, delay: float = 0) -> None:
+        assert delay == 0
+        self.step()
+        request = read_message(message.body)
+        assert request.cause == "reconcile"
+        assert request.is_automatic
+        self.requested.append(request.referral_id)
+
+    def change(self, number: int, ago: timedelta) -> str:
+        """A referral changed at some time."""
+        referral_id = f"00000000-0000-4000-8000-{number:012}"
+        self.updated[referral_id] = NOW - ago
+        return referral_id
+
+    def publish(self, referral_id: str) -> None:
+        """The current version of a referral was published."""
+        values = {"EventId": "x", "Key": "00", "Fields": "{}", "Attributes": "{}"}
+        self.table.put(referral_id, ROW, {**values, "Sequence": utc(self.updated[referral_id])})
+
+
+def minutes(number: float) -> timedelta:
+    return timedelta(minutes=number)
+
+
+async def test_what_is_missing_or_older_is_requested_and_nothing_else(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    world = World()
+    missing, older, current, fresh = (world.change(number, minutes(20 + number)) for number in range(4))
+    world.publish(older)
+    world.publish(current)
+    world.change(1, minutes(16))
+    world.change(3, minutes(1))
+    report = await world.reconciler.run()
+    assert sorted(world.requested) == [missing, older, fresh]
+    assert (report.listed, report.current, report.requested, report.pages, report.missed) == (4, 1, 3, 2, 2)
+    logged = [json.loads(record.getMessage()) for record in caplog.records if record.name == "referral_fn"]
+    assert {one["referralId"] for one in logged if one["event"] == "referral.missed"} == {missing, older}
+    (finished,) = [one for one in logged if one["event"] == "reconcile.finished"]
+    expected = {"listed": 4, "current": 1, "requested": 3, "pages": 2, "missed": 2, "isComplete": True}
+    assert expected.items() <= finished.items()
+    assert minutes(15) == ANNOUNCED_WITHIN
+
+
+async def test_a_run_starts_before_the_last_one_and_the_first_a_day_back() -> None:
+    world = World()
+    first = await world.reconciler.run()
+    watermark = await Watermark(world.table).read()
+    assert watermark is not None
+    second = await world.reconciler.run()
+    assert watermark - first.since == FIRST_RUN
+    assert second.since == watermark - OVERLAP
+
+
+async def test_a_dry_run_changes_nothing() -> None:
+    world = World()
+    world.change(1, minutes(20))
+    report = await world.reconciler.run(dry_run=True)
+    assert report.requested == 1
+    assert world.requested == []
+    assert world.table.rows == {}
+
+
+async def test_a_run_from_a_later_time_by_hand_leaves_the_watermark() -> None:
+    world = World()
+    await world.reconciler.run()
+    before = await Watermark(world.table).read()
+    await world.reconciler.run(since=datetime.now(UTC))
+    assert await Watermark(world.table).read() == before
+
+
+async def test_the_watermark_never_moves_back() -> None:
+    watermark = Watermark(MemoryTable())
+    await watermark.move(NOW)
+    await watermark.move(NOW - minutes(1))
+    assert await watermark.read() == NOW
+
+
+async def test_a_refused_filter_falls_back_to_the_newest_first() -> None:
+    world = World(refuses_filter=True, page_size=1)
+    await Watermark(world.table).move(NOW)
+    recent, also_recent = world.change(1, minutes(5)), world.change(2, minutes(29))
+    for number in range(3, 9):
+        world.change(number, minutes(30 + number))
+    report = await world.reconciler.run()
+    assert world.requested == [recent, also_recent]
+    assert [query.condition is None for query in world.queries] == [False, True]
+    assert report.pages == 3
+
+
+async def test_a_failure_is_logged_and_moves_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    world = World()
+    world.change(1, minutes(20))
+    world.table.is_down = True
+    await world.reconciler.run_from_timer()
+    assert '"event":"reconcile.failed","reason":"state-unavailable"' in caplog.text
+    world.table.is_down = False
+    assert await Watermark(world.table).read() is None
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 12), st.integers(1, 1300)), max_size=14, unique_by=lambda change: change[0]),
+    st.lists(st.integers(0, 40), max_size=6),
+    st.booleans(),
+    st.booleans(),
+)
+@settings(max_examples=150)
+async def test_wherever_runs_die_the_next_whole_one_finds_what_is_missing(
+    changes: list[tuple[int, int]], deaths: list[int], refuses_filter: bool, short: bool
+) -> None:
+    world = World(refuses_filter=refuses_filter)
+    expected = {world.change(number, minutes(ago)) for number, ago in changes}
+    for steps in deaths:
+        world.steps_left = steps
+        try:
+            await world.reconciler.run(seconds=0 if short else 1e9)
+        except DiedError:
+            continue
+        for referral_id in set(world.requested):
+            world.publish(referral_id)
+    world.steps_left = 10**6
+    for _ in range(len(changes) + 1):
+        await world.reconciler.run(seconds=0 if short else 1e9)
+        for referral_id in set(world.requested):
+            world.publish(referral_id)
+    assert set(world.requested) == expected
+
+
+async def test_a_queue_in_trouble_ends_the_run() -> None:
+    world = World()
+    world.change(1, minutes(20))
+
+    async def put(message: Message, *, delay: float = 0) -> None:
+        raise RetryableError("queue-unavailable", f"down: {message} {delay}")
+
+    world.put = put  # type: ignore[method-assign]
+    with pytest.raises(RetryableError):
+        await world.reconciler.run()
+    assert await Watermark(world.table).read() is None
