@@ -15,11 +15,12 @@ unit: setup ## run the unit tests, in seconds; ARGS="-k name" runs a part
 test: setup-tests ## run the unit and end-to-end tests; ARGS="-k name" runs a part, ARGS=--cov measures coverage
 	@$(BIN)/python -m pytest $(ARGS)
 
-endurance: setup-azurite ## run chaos and outage over both kinds of queue, small ones
+endurance: setup-azurite ## run chaos and outage over both kinds of queue, and fuzz; small ones
 	@for queue in storage servicebus; do \
 		$(BIN)/python -m endurance.chaos --queue $$queue || exit 1; \
 		$(BIN)/python -m endurance.outage -n 100 --hour 0.5 --queue $$queue || exit 1; \
 	done
+	@$(BIN)/python -m endurance.fuzzing -n 30000
 
 chaos: setup-azurite ## send N=500 referrals through faults, kills and restarts, and lose none; QUEUE=servicebus
 	@$(BIN)/python -m endurance.chaos $(if $(N),-n $(N)) $(if $(QUEUE),--queue $(QUEUE))
