@@ -65,9 +65,16 @@ async def send(
             async for chunk in answer.content.iter_any():
                 body += chunk
                 if len(body) > max_bytes:
+                    _abort(answer)
                     break
     except TimeoutError:
         raise NoResponseError("timeout", timed_out=True) from None
     except aiohttp.ClientError as error:
         raise NoResponseError(type(error).__name__) from None
     return Response(answer.status, answer.headers, bytes(body), truncated=len(body) > max_bytes)
+
+
+def _abort(answer: aiohttp.ClientResponse) -> None:
+    """Drop the connection at once: an orderly end of TLS would wait for a server that does not stop sending."""
+    if answer.connection and answer.connection.transport:
+        answer.connection.transport.abort()

@@ -83,7 +83,7 @@ class World:
         world: Any = self
         self.forwarder = Forwarder(SETTINGS, world, world, Memory(SteppedTable(self)))
 
-    async def fetch(self, request: ReferralRequest) -> Fetched:
+    async def fetch(self, request: ReferralRequest, trace: Any = None) -> Fetched:
         await self.step()
         document = self.versions[self.stale(len(self.versions) - 1)]
         return Fetched(read_referral(encode(document), request.referral_id), {})
