@@ -10,16 +10,17 @@ run: setup-azurite ## run the app on this machine and send a referral through it
 	@$(BIN)/python -m local_stack $(if $(ONCE),--once) $(if $(AUTH),--auth $(AUTH)) $(if $(QUEUE),--queue $(QUEUE))
 
 unit: setup ## run the unit tests, in seconds; ARGS="-k name" runs a part
-	@$(BIN)/python -m pytest -n 0 -m "not e2e" $(ARGS)
+	@$(BIN)/python -m pytest -m "not e2e" $(ARGS)
 
 test: setup-tests ## run the unit and end-to-end tests; ARGS="-k name" runs a part, ARGS=--cov measures coverage
 	@$(BIN)/python -m pytest $(ARGS)
 
-endurance: setup-azurite ## run chaos and outage over both kinds of queue, small ones
+endurance: setup-azurite ## run chaos and outage over both kinds of queue, and fuzz; small ones
 	@for queue in storage servicebus; do \
 		$(BIN)/python -m endurance.chaos --queue $$queue || exit 1; \
 		$(BIN)/python -m endurance.outage -n 100 --hour 0.5 --queue $$queue || exit 1; \
 	done
+	@$(BIN)/python -m endurance.fuzzing -n 30000
 
 chaos: setup-azurite ## send N=500 referrals through faults, kills and restarts, and lose none; QUEUE=servicebus
 	@$(BIN)/python -m endurance.chaos $(if $(N),-n $(N)) $(if $(QUEUE),--queue $(QUEUE))
@@ -30,8 +31,13 @@ outage: setup-azurite ## take Partner Center down for two days, an hour a second
 fuzz: setup ## read N=1000000 hostile inputs; TARGET=answers reads one kind
 	@$(BIN)/python -m endurance.fuzzing $(if $(N),-n $(N)) $(if $(TARGET),--target $(TARGET))
 
-check: setup ## lint, check the formatting, check the types
+check: setup ## lint, check formatting, types, spelling, workflows and scripts
 	@$(BIN)/ruff check && $(BIN)/ruff format --check -q && $(BIN)/mypy
+	@$(BIN)/codespell
+	@PATH="$(CURDIR)/$(BIN):$$PATH" zizmor --offline --no-progress -q .github
+	@$(BIN)/check-jsonschema -q --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@$(BIN)/check-jsonschema -q --builtin-schema vendor.dependabot .github/dependabot.yml
+	@$(BIN)/shellcheck infra/federated-credential.sh .ci/run
 
 bench: setup-azurite ## print what the code costs, beside its floor
 	@$(BIN)/python -m benchmarks

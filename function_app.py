@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import azure.functions as func
 
-from referral_fn import log
+from referral_fn import log, state_triggers
 from referral_fn.settings import CONNECTION, SettingsError, on_service_bus, read_settings
-from referral_fn.state import functions as state_functions
 
 if TYPE_CHECKING:
     from referral_fn.api.handlers import Response
@@ -84,7 +83,7 @@ def register_by_settings(functions: func.FunctionApp, environment: Mapping[str, 
     else:
         storage = functions.queue_trigger("msg", queue, CONNECTION, data_type=func.DataType.BINARY)
         name(storage(forward_from_storage))
-    state_functions.register(functions, settings, _app, _response)
+    state_triggers.register(functions, settings, _app, _response)
 
 
 async def _process(body: bytes, message_id: str | None, count: int | None) -> None:

@@ -109,8 +109,8 @@ def _inputs(target: Target, count: int, rng: random.Random, corpus: list[bytes])
     yield from target.seeds[:count]
     for _ in range(count - len(target.seeds)):
         kept = corpus or target.seeds
-        parent = rng.choice(kept[-20:] if rng.random() < 0.3 else kept)  # what is new leads to what is next to it
-        yield target.mutate(rng, parent, kept)
+        pools = (kept, kept, target.seeds, kept[-20:])  # what is new leads to what is next to it
+        yield target.mutate(rng, rng.choice(rng.choice(pools)), kept)
 
 
 def _try(target: Target, data: bytes, result: Result, lines: Lines) -> bool:
@@ -128,12 +128,13 @@ def _try(target: Target, data: bytes, result: Result, lines: Lines) -> bool:
     return is_new
 
 
-def _fuzz_all(names: list[str], inputs: int, seed: int, jobs: int) -> list[Result]:
+def _fuzz_all(names: list[str], inputs: int, seed: int, jobs: int) -> Iterator[Result]:
     run = functools.partial(_fuzz_by_name, inputs=inputs, seed=seed)
     if jobs == 1:
-        return [run(name) for name in names]
+        yield from map(run, names)
+        return
     with ProcessPoolExecutor(min(jobs, len(names))) as pool:
-        return list(pool.map(run, names))
+        yield from pool.map(run, names)
 
 
 def _table(results: list[Result]) -> Table:
@@ -193,7 +194,10 @@ def main() -> int:
     console = Console(width=None if sys.stdout.isatty() else 100)
     console.print(f"{options.n:,} inputs, Python {sys.version.split()[0]}, --seed {seed}")
     started = time.perf_counter()
-    results = _fuzz_all(chosen, options.n // len(chosen), seed, options.jobs)
+    results = []
+    for result in _fuzz_all(chosen, options.n // len(chosen), seed, options.jobs):
+        results.append(result)
+        console.print(f"{result.target}: {result.inputs:,} inputs in {result.seconds:,.0f} s")
     console.print(_table(results))
     console.print(f"{time.perf_counter() - started:,.0f} s")
     for result in results:

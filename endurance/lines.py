@@ -11,6 +11,9 @@ _TOOL_ID = 4
 _MAX_FRUITLESS = 200
 """Calls of a function without a new line after which only some of its calls are traced. Python 3.11 only."""
 
+_ALL_TRACED = 2000
+"""Runs after which only one in four is traced: tracing takes twice as long as what is traced. Python 3.11 only."""
+
 R = TypeVar("R")
 
 
@@ -19,6 +22,7 @@ class Lines:
 
     def __init__(self) -> None:
         self.count = 0
+        self._runs = 0
         self._unseen: dict[CodeType, set[int]] = {}
         self._fruitless: dict[CodeType, int] = {}
         if sys.version_info >= (3, 12):
@@ -36,6 +40,9 @@ class Lines:
     def run(self, function: Callable[[bytes], R], data: bytes) -> R:
         """Call a function and count the new lines that it runs."""
         if sys.version_info >= (3, 12):
+            return function(data)
+        self._runs += 1
+        if self._runs > _ALL_TRACED and self._runs % 4:
             return function(data)
         outer = sys.gettrace()
         sys.settrace(self._on_call)

@@ -45,7 +45,7 @@ param alwaysReady int = 0
 @allowed(['3.11', '3.12', '3.13'])
 param pythonVersion string = '3.12'
 
-// The app's settings, with the app's own defaults. Empty: not set. README.md says what each means.
+// The app's settings, with the app's own defaults. Empty: not set. docs/settings.md says what each means.
 
 param referralsUrl string = 'https://api.partner.microsoft.com/v1.0/engagements/referrals/{referralId}'
 param referralsScope string = 'https://api.partner.microsoft.com/.default'

@@ -23,8 +23,8 @@ from referral_fn.state.pause import SharedPause
 from referral_fn.state.retention import Retention
 from referral_fn.state.table import StorageTable
 from referral_fn.state.watermark import Watermark
+from referral_fn.state.webhook_watch import WebhookWatch
 from referral_fn.webhooks.certificates import Signers
-from referral_fn.webhooks.drift import WebhookWatch
 from referral_fn.webhooks.intake import Intake
 from referral_fn.webhooks.recent import RecentNotifications
 from referral_fn.webhooks.registration import RegistrationClient

@@ -3,11 +3,22 @@
 import contextlib
 import time
 from collections.abc import Iterator
+from typing import Protocol
 
 from referral_fn.errors import PermanentError, RetryableError
 
 PROBE_AFTER = 900
 """Seconds. The longest time without a probe, even if a longer pause was asked for."""
+
+
+class PauseExchange(Protocol):
+    """Shares pauses among the instances of the app."""
+
+    async def obey(self) -> None:
+        """Close this process's gate for pauses that other instances were asked for."""
+
+    async def announce(self, seconds: float) -> None:
+        """Tell the others of a pause that this process was asked for."""
 
 
 class Gate:

@@ -9,23 +9,20 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import aiohttp
 
 from referral_fn import http_call, log
 from referral_fn.credentials.token_source import TokenSource
 from referral_fn.errors import PermanentError, RetryableError, Upstream
-from referral_fn.gate import Gate
+from referral_fn.gate import Gate, PauseExchange
 from referral_fn.http_call import NoResponseError
 from referral_fn.referrals.request import ReferralRequest, Trace
 from referral_fn.referrals.wire import InvalidReferralError, Referral, read_referral
 from referral_fn.retry import read_retry_after, retrying
 from referral_fn.settings import Settings
 from referral_fn.strict_json import InvalidJSONError, loads
-
-if TYPE_CHECKING:
-    from referral_fn.state.pause import SharedPause
 
 MAX_ANSWER = 1024 * 1024
 """Bytes of a response that are read. A referral has a few kilobytes."""
@@ -123,7 +120,7 @@ class PartnerCenter:
         self._session = session
         self._tokens = tokens
         self.gate = Gate()
-        self.shared_pause: SharedPause | None = None
+        self.shared_pause: PauseExchange | None = None
         """The pauses that other instances were asked for, where there is a table to share them by."""
         self.mfa_required: str | None = None
         """Set to what to do while Partner Center requires multi-factor authentication that the user did not do."""

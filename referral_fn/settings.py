@@ -5,19 +5,24 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, FilePath, ValidationError
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict, Field, FilePath, ValidationError
 
-_QUEUE_NAME = re.compile(r"(?!.*--)[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
-_ENTITY_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/-]{0,258}[A-Za-z0-9])?")
-_TABLE_PATH = re.compile(r"(/[a-z0-9]+)?/[A-Za-z][A-Za-z0-9]{2,62}")
-_NCRONTAB = re.compile(r"[0-9A-Za-z*/,-]+( +[0-9A-Za-z*/,-]+){5}")
-_HOST = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)*(:[0-9]{1,5})?")
+from referral_fn.setting_types import (
+    Delays,
+    Hosts,
+    HttpsUrl,
+    QueueUrl,
+    ReferralUrl,
+    Schedule,
+    SecretUrl,
+    TableUrl,
+    queue_name,
+)
+
 _NAME = r"^[A-Za-z0-9.-]{1,100}$"
-_SECRET_PATH = re.compile(r"/secrets/[A-Za-z0-9-]{1,127}")
 CONNECTION = "ReferralRequests"
 """The name of the queue trigger's connection, a prefix of settings that the host reads."""
 
@@ -28,7 +33,6 @@ _AUTH_CHOICE = (
     "is required: app-user for today's referrals API, which wants an app with a user; federated-app for the 2018 API"
     " with an app alone; managed-identity for a gateway of your own; or developer for your `az login`"
 )
-_LONGEST_DELAY = 7 * 24 * 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,72 +54,6 @@ class SettingsError(Exception):
         self.problems = problems
 
 
-def _https(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme != "https" or not parts.hostname or parts.username or parts.fragment:
-        raise PydanticCustomError("https", "must be an https URL without user info or fragment")
-    return url
-
-
-def _referral_url(url: str) -> str:
-    if _https(url).count("{referralId}") != 1 or "{referralId}" not in urlsplit(url).path:
-        raise PydanticCustomError("template", "must hold {referralId} once, in its path")
-    return url
-
-
-def _queue_url(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in ("https", "sb") or not parts.hostname or parts.username or parts.query or parts.fragment:
-        raise PydanticCustomError(
-            "queue",
-            "must be https://{account}.queue.core.windows.net/{queue}"
-            " or sb://{namespace}.servicebus.windows.net/{queue or topic}",
-        )
-    if parts.scheme == "sb" and not _ENTITY_NAME.fullmatch(queue_name(url)):
-        raise PydanticCustomError("queue", "must end in a queue's or a topic's name: letters, digits and . - _ /")
-    if parts.scheme == "https" and not _QUEUE_NAME.fullmatch(queue_name(url)):
-        raise PydanticCustomError(
-            "queue", "must end in a queue name: 3 to 63 lower-case letters, digits and single hyphens"
-        )
-    return url
-
-
-def _table_url(url: str) -> str:
-    parts = urlsplit(_https(url))
-    if parts.query or not _TABLE_PATH.fullmatch(parts.path):
-        raise PydanticCustomError(
-            "table",
-            "must be https://{account}.table.core.windows.net/{table}, the table's name of 3 to 63 letters and digits",
-        )
-    return url
-
-
-def _schedule(expression: str) -> str:
-    if not _NCRONTAB.fullmatch(expression):
-        raise PydanticCustomError("schedule", "must be an NCRONTAB expression of six fields, such as 0 17 * * * *")
-    return expression
-
-
-def _hosts(hosts: tuple[str, ...]) -> tuple[str, ...]:
-    if not hosts or not all(_HOST.fullmatch(host) for host in hosts):
-        raise PydanticCustomError("hosts", "must be host names, or host:port, separated by commas")
-    return hosts
-
-
-def _list(text: Any) -> Any:
-    return [part.strip() for part in text.split(",")] if isinstance(text, str) else text
-
-
-Delay = Annotated[float, Field(gt=0, le=_LONGEST_DELAY, allow_inf_nan=False)]
-
-
-def _secret_url(url: str) -> str:
-    parts = urlsplit(_https(url))
-    if parts.query or not _SECRET_PATH.fullmatch(parts.path):
-        raise PydanticCustomError("secret", "must be https://{vault}.vault.azure.net/secrets/{name}")
-    return url
-
-
 def _host_json_limit() -> int:
     """The maxDequeueCount of host.json; without one the host's default is 5."""
     host_json = json.loads((Path(__file__).parent.parent / "host.json").read_text(encoding="utf-8"))
@@ -134,37 +72,33 @@ class CredentialSettings(BaseModel):
     client_id: str | None = Field(None, alias="AZURE_CLIENT_ID")
     app_tenant_id: Annotated[str, Field(pattern=_NAME)] | None = Field(None, alias="REFERRALS_APP_TENANT_ID")
     app_client_id: Annotated[str, Field(pattern=_NAME)] | None = Field(None, alias="REFERRALS_APP_CLIENT_ID")
-    refresh_token_secret: Annotated[str, AfterValidator(_secret_url)] | None = Field(
-        None, alias="REFERRALS_REFRESH_TOKEN_SECRET"
-    )
+    refresh_token_secret: SecretUrl | None = Field(None, alias="REFERRALS_REFRESH_TOKEN_SECRET")
     referrals_scope: str = Field("https://api.partner.microsoft.com/.default", alias="REFERRALS_SCOPE")
 
 
 class Settings(CredentialSettings):
     """All of the app's settings."""
 
-    referrals_url: Annotated[str, AfterValidator(_referral_url)] = Field(
+    referrals_url: ReferralUrl = Field(
         "https://api.partner.microsoft.com/v1.0/engagements/referrals/{referralId}", alias="REFERRALS_URL"
     )
-    events_url: Annotated[str, AfterValidator(_queue_url)] = Field(alias="EVENTS_URL")
-    rejects_url: Annotated[str, AfterValidator(_queue_url)] = Field(alias="REJECTS_URL")
-    requests_url: Annotated[str, AfterValidator(_queue_url)] = Field(alias="REQUESTS_URL")
-    state_url: Annotated[str, AfterValidator(_table_url)] | None = Field(None, alias="STATE_URL")
+    events_url: QueueUrl = Field(alias="EVENTS_URL")
+    rejects_url: QueueUrl = Field(alias="REJECTS_URL")
+    requests_url: QueueUrl = Field(alias="REQUESTS_URL")
+    state_url: TableUrl | None = Field(None, alias="STATE_URL")
     """The table that remembers what was forwarded; None turns off everything that needs it."""
     state_retention_days: Annotated[int, Field(ge=1, le=3650)] = Field(400, alias="STATE_RETENTION_DAYS")
     """Days after its last event after which the row of a closed referral is removed."""
-    reconcile_schedule: Annotated[str, AfterValidator(_schedule)] = Field("0 17 * * * *", alias="RECONCILE_SCHEDULE")
+    reconcile_schedule: Schedule = Field("0 17 * * * *", alias="RECONCILE_SCHEDULE")
     backfill_rate: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)] = Field(5, alias="BACKFILL_RATE")
     """How many referrals a second a backfill requests. What Partner Center allows is not published."""
     contacts: Literal["full", "contactable", "consented", "none"] = Field("full", alias="REFERRAL_CONTACTS")
-    webhook_url: Annotated[str, AfterValidator(_https)] | None = Field(None, alias="WEBHOOK_URL")
+    webhook_url: HttpsUrl | None = Field(None, alias="WEBHOOK_URL")
     """Where notifications should go, if not to the app's own host name."""
     website_hostname: str | None = Field(None, alias="WEBSITE_HOSTNAME")
     """The app's host name, which Azure sets."""
-    webhook_api: Annotated[str, AfterValidator(_https)] = Field(
-        "https://api.partnercenter.microsoft.com", alias="WEBHOOK_API"
-    )
-    webhook_certificate_hosts: Annotated[tuple[str, ...], BeforeValidator(_list), AfterValidator(_hosts)] = Field(
+    webhook_api: HttpsUrl = Field("https://api.partnercenter.microsoft.com", alias="WEBHOOK_API")
+    webhook_certificate_hosts: Hosts = Field(
         ("3psostorageacct.blob.core.windows.net",), alias="WEBHOOK_CERTIFICATE_HOSTS"
     )
     webhook_extra_roots: FilePath | None = Field(None, alias="WEBHOOK_EXTRA_ROOTS")
@@ -181,7 +115,7 @@ class Settings(CredentialSettings):
     """How often the host delivers a request from a Storage queue before it moves it to the poison queue."""
     retry_budget: Annotated[float, Field(gt=0, le=30, allow_inf_nan=False)] = Field(20, alias="REFERRALS_RETRY_BUDGET")
     """Seconds that all quick attempts at one referral may take together."""
-    deferral_schedule: Annotated[tuple[Delay, ...], BeforeValidator(_list)] = Field(
+    deferral_schedule: Delays = Field(
         (10, 60, 300, 1800, 7200, 21600, 43200, 86400), alias="REFERRALS_DEFERRAL_SCHEDULE", min_length=1
     )
     """Seconds to wait before each further attempt at a request that failed."""
@@ -206,12 +140,6 @@ class Settings(CredentialSettings):
 
 
 M = TypeVar("M", bound=CredentialSettings)
-
-
-def queue_name(url: str) -> str:
-    """The queue a queue URL names: its last path segment; for Service Bus, the whole path."""
-    parts = urlsplit(url)
-    return parts.path.removeprefix("/") if parts.scheme == "sb" else parts.path.rpartition("/")[2]
 
 
 def on_service_bus(environment: Mapping[str, str]) -> bool:

@@ -39,9 +39,10 @@ _TOKEN = re.compile(r"eyJ[\w-]{8,}\.[\w-]{8,}|Bearer |Signature [A-Za-z0-9+/]{40
 _unit_test_is_running = False
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """One process more than cores: tests wait for other processes as much as they compute."""
-    return len(os.sched_getaffinity(0)) + 1 if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1) + 1
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """One process a core for unit tests; one more for end-to-end tests, which mostly wait for other processes."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores if config.option.markexpr == "not e2e" else cores + 1
 
 
 @pytest.hookimpl(trylast=True)

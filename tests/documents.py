@@ -69,12 +69,21 @@ _amounts = _numbers.filter(lambda n: abs(n) < 1e29) | st.sampled_from(["0", "12.
 _member = _object(
     firstName=_text,
     lastName=_text,
+    title=_text,
+    emailValidationStatus=_text,
     phoneNumber=_text | st.from_regex(r"\+?[0-9 ()-]{5,15}(x[0-9]{1,4})?", fullmatch=True),
     email=_text | st.emails(),
     contactPreference=_object(locale=_text, disableNotifications=st.booleans()),
 )
 _requirement = _object(id=_text)
-_solution = _object(id=_text, name=_text, type=_text | st.sampled_from(["None", "Category", "Name"]))
+_solution = _object(
+    id=_text,
+    name=_text,
+    type=_text | st.sampled_from(["None", "Category", "Name"]),
+    price=_amounts,
+    publisherName=_text,
+    closingDateTime=_times,
+)
 _link = _text | _object(uri=_text | st.sampled_from(["/v2/referrals/x", "https://x/engagments/y", "http://[", "//"]))
 _ids = (
     st.lists(_maybe(_object(profileType=_text, id=_text)), max_size=3)
@@ -148,6 +157,14 @@ referral_documents = st.builds(
             notes=_text, invitedBy=_object(organizationId=_text | st.just("msft"), organizationName=_text)
         ),
         target=_list(_object(id=_text, type=_text)),
+        closedDateTime=_times,
+        salesStage=_enumeration("Develop", "40"),
+        isSpam=st.booleans() | json_values,
+        quality=_text | json_values,
+        tags=_list(_text | _requirement) | json_values,
+        partnerRole=_text | _list(_text),
+        registrations=_list(_object(id=_text, status=_text, contract=_object(value=_amounts, term=_text))),
+        trackingInfo=_object(microsoftMsxId=_text),
         links=_object(self=_link, relatedReferrals=_link),
         attributes=json_values,
     ),

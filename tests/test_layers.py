@@ -9,14 +9,27 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = "referral_fn"
 LAYERS = (
-    {"errors", "gate", "http_call", "log", "retry", "settings", "single_flight", "strict_json", "timestamps"},
+    {
+        "errors",
+        "gate",
+        "http_call",
+        "log",
+        "retry",
+        "setting_types",
+        "settings",
+        "single_flight",
+        "strict_json",
+        "timestamps",
+    },
     {"credentials"},
-    {"queues", "state"},
-    {"partner_center", "referrals", "telemetry", "webhooks"},
-    {"forwarder", "reconcile"},
+    {"queues"},
+    {"partner_center", "referral_list", "referrals", "telemetry", "webhooks"},
+    {"state"},
+    {"backfill", "forwarder", "reconcile"},
     {"queue_worker"},
     {"app"},
     {"api", "cli"},
+    {"state_triggers"},
     {"__main__", "function_app"},
 )
 """Modules and subpackages from the bottom to the top. Each may import from its own layer and from those below."""

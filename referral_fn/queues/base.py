@@ -13,7 +13,7 @@ from referral_fn.credentials.token_source import TokenSource
 from referral_fn.errors import RetryableError
 from referral_fn.http_call import NoResponseError, Response
 from referral_fn.retry import read_retry_after, retrying
-from referral_fn.settings import queue_name
+from referral_fn.setting_types import queue_name
 
 BUDGET = 20
 """Seconds for all attempts at one call."""

@@ -17,14 +17,14 @@ _URL_CHARACTERS = "%:/?#[]@!$&'()*+,;="
 """What a URL may contain besides letters, digits and `-._~` (RFC 3986, section 2)."""
 
 
-def links(given: wire.Links | None, collection: str, warnings: Warnings) -> Links | None:
+def links(sent: wire.Links | None, collection: str, warnings: Warnings) -> Links | None:
     """Make a referral's links absolute. They are relative to the collection's URL in the API of 2018."""
-    if given is None:
+    if sent is None:
         return None
     return present(
         Links(
-            self=_absolute(given.self, collection, "/links/self", warnings),
-            related=_absolute(given.relatedReferrals, collection, "/links/related", warnings),
+            self=_absolute(sent.self, collection, "/links/self", warnings),
+            related=_absolute(sent.relatedReferrals, collection, "/links/related", warnings),
         )
     )
 

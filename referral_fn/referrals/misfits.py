@@ -23,14 +23,8 @@ UNDOCUMENTED = frozenset(
 
 
 def take_out(document: dict[str, Any], error: ValidationError) -> dict[Path, Any]:
-    """Take the values out of a document that an error is about, if it is about undocumented fields alone.
-
-    Returns:
-        The values by their path; none if the error is about any other field, or if the path is not the document's.
-    """
-    paths = {_undocumented_part(e["loc"]) for e in error.errors(include_url=False, include_input=False)}
-    if () in paths:
-        return {}
+    """Take the values that an error is about, in undocumented fields, out of a document; return them by their path."""
+    paths = {_undocumented_part(e["loc"]) for e in error.errors(include_url=False, include_input=False)} - {()}
     return {path: _parent(document, path).pop(path[-1]) for path in paths}
 
 

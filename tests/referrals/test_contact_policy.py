@@ -246,14 +246,14 @@ def test_nothing_of_a_person_is_in_a_message_in_any_spelling(
         [form(published(planted(shape, who) | {"consent": {}}, policy)) for form in (str, str.casefold, _nfc, _nfd)]
         for who in (person, nobody)
     )
-    found = [
+    leaks = [
         spelling
         for text in person.values()
         for spelling in spellings(text)
         if any(spelling in form for form in message)
         and not any(spelling in form for form in without_people)  # "ealse" is in dealSensitivity
     ]
-    assert found == []
+    assert leaks == []
 
 
 @given(people=st.tuples(_people, _people), shape=st.sampled_from([seed(), today("Today")]))

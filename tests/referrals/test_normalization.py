@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from referral_fn.referrals import events
 from referral_fn.referrals.codes import STATUSES
 from referral_fn.referrals.normalization import normalize
-from referral_fn.referrals.wire import read_referral
+from referral_fn.referrals.wire import InvalidReferralError, read_referral
 from schemas import event_schemas as schemas
 from tests.documents import COLLECTION, SEED_ID, data_of, encode, event_of, referral_documents, seed
 
@@ -22,9 +22,9 @@ VALIDATOR = jsonschema.Draft202012Validator(
 
 
 def test_the_seed_becomes_this_event() -> None:
-    made = json.loads(event_of(seed(), context=CONTEXT).encode())
-    data = made.pop("data")
-    assert made == {
+    event = json.loads(event_of(seed(), context=CONTEXT).encode())
+    data = event.pop("data")
+    assert event == {
         "specversion": "1.0",
         "id": f"{SEED_ID}@2018-09-26T22:50:17.981721Z",
         "source": COLLECTION,
@@ -64,10 +64,10 @@ def test_the_seed_becomes_this_event() -> None:
 @given(referral_documents)
 @settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
 def test_whatever_is_read_becomes_a_valid_event(document: dict[str, Any]) -> None:
-    made = event_of(document)
-    VALIDATOR.validate(json.loads(made.encode())["data"])
-    message = HTTPMessage({"content-type": events.CONTENT_TYPE}, made.encode())
-    assert from_structured_event(message).get_id() == made.id
+    event = event_of(document)
+    VALIDATOR.validate(json.loads(event.encode())["data"])
+    message = HTTPMessage({"content-type": events.CONTENT_TYPE}, event.encode())
+    assert from_structured_event(message).get_id() == event.id
 
 
 @given(referral_documents, st.sampled_from(["full", "consented", "none"]))
@@ -110,20 +110,20 @@ def test_the_version_is_the_entity_tag_or_the_time_of_update(etag: str | None, v
     assert event_of(seed(eTag=etag)).id == f"{SEED_ID}@{version}"
 
 
-def test_an_entity_tag_no_attribute_may_hold_is_hashed() -> None:
+def test_an_entity_tag_that_no_attribute_may_contain_is_hashed() -> None:
     one, other = (event_of(seed(eTag=tag)).id for tag in ('"\u7248"', '"\u672c"'))
     assert one != other
     assert one.isascii()
 
 
 def test_without_tag_or_time_the_version_is_a_hash_of_the_data() -> None:
-    made, same, other = (
+    event, same, other = (
         event_of(seed(updatedDateTime=None, name=name)) for name in ("One deal", "One deal", "Another deal")
     )
-    assert made.id == same.id != other.id
-    assert len(made.id.split("@")[1]) == 64
-    assert made.time is None
-    assert "sequence" not in made.extensions
+    assert event.id == same.id != other.id
+    assert len(event.id.split("@")[1]) == 64
+    assert event.time is None
+    assert "sequence" not in event.extensions
 
 
 def test_without_a_usable_engagement_a_referral_is_its_own_partition() -> None:
@@ -227,3 +227,9 @@ def test_an_undocumented_field_is_tolerated_wherever_it_is() -> None:
     assert data["team"] == [{"firstName": "Li", "title": "5.5"}]
     assert data["requirements"]["solutions"] == [{"id": "1"}, {"id": "2"}]
     assert data["extra"]["details"]["requirements"] == {"offers": {"a": 1}, "solutions": {"1": {"price": []}}}
+
+
+def test_an_undocumented_field_is_never_the_reason_to_reject_a_referral() -> None:
+    with pytest.raises(InvalidReferralError) as raised:
+        event_of(seed(quality={}, name=[], team=[{"title": []}]))
+    assert [finding["path"] for finding in raised.value.findings] == ["/name"]

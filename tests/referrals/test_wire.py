@@ -25,7 +25,7 @@ def test_the_id_may_come_in_any_case() -> None:
     assert read_referral(encode(seed(id=SEED_ID.upper())), SEED_ID).id == SEED_ID.upper()
 
 
-def test_wrong_shapes_are_named_by_path_and_rule_and_no_value_is_repeated() -> None:
+def test_wrong_shapes_are_reported_by_path_and_rule_without_values() -> None:
     document = seed(
         createdDateTime="a secret",
         team=[{"firstName": ["a secret"]}],
@@ -34,8 +34,8 @@ def test_wrong_shapes_are_named_by_path_and_rule_and_no_value_is_repeated() -> N
         links={"self": 5},
         consent={"consentToContact": "a secret"},
     )
-    found = findings_of(document)
-    assert sorted(found) == [
+    findings = findings_of(document)
+    assert sorted(findings) == [
         ("/consent/consentToContact", "must be true or false"),
         ("/createdDateTime", "must be an ISO 8601 timestamp"),
         ("/customerProfile", "must be a JSON object"),
@@ -62,7 +62,7 @@ def test_what_is_not_the_referral_asked_for_is_refused(document: Any, path: str,
     assert findings_of(document) == [(path, rule)]
 
 
-def test_a_thousand_wrong_fields_are_told_by_the_first_fifty() -> None:
+def test_of_a_thousand_wrong_fields_the_first_fifty_are_reported() -> None:
     assert len(findings_of(seed(team=[5] * 1000))) == 50
 
 
@@ -87,7 +87,7 @@ def test_money_keeps_its_digits(text: str, value: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["1e400", "1e-401", "1e999", "1e999999999", '"NaN"', '"Infinity"', "true", "[]"])
-def test_an_amount_that_is_none_is_refused(text: str) -> None:
+def test_an_invalid_amount_is_refused(text: str) -> None:
     body = f'{{"id": "{SEED_ID}", "details": {{"dealValue": {text}}}}}'.encode()
     with pytest.raises(InvalidReferralError) as raised:
         read_referral(body, SEED_ID)
@@ -95,6 +95,6 @@ def test_an_amount_that_is_none_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b'{"id": "x"', b"\xff", b"<html>", b"[1, Infinity]", b"[" * 9999])
-def test_what_is_not_json_is_told_apart_from_what_is_not_a_referral(body: bytes) -> None:
+def test_what_is_not_json_raises_another_error_than_what_is_not_a_referral(body: bytes) -> None:
     with pytest.raises(strict_json.InvalidJSONError):
         read_referral(body, SEED_ID)

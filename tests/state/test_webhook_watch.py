@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from referral_fn.referrals.request import REFERRAL_EVENTS
-from referral_fn.webhooks.drift import WebhookWatch
+from referral_fn.state.webhook_watch import WebhookWatch
 from referral_fn.webhooks.registration import Registration, RegistrationError
 from tests.state.memory_table import MemoryTable
 
