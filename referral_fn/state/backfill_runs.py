@@ -1,11 +1,12 @@
 """The rows of backfill runs: how far each has come."""
 
+import contextlib
 import dataclasses
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from referral_fn.state.table import Table
+from referral_fn.state.table import ConflictError, Table
 from referral_fn.timestamps import utc
 
 PARTITION = "backfill"
@@ -80,7 +81,8 @@ class BackfillRuns:
         """
         now = utc(datetime.now(UTC))
         run = Run(run_id, "running", 0, 0, 0, now, now)
-        await self.save(run)
+        with contextlib.suppress(ConflictError):  # the ID is new: it was written by a call whose answer was lost
+            await self.save(run)
         return run
 
     async def save(self, run: Run, **changes: Any) -> None:

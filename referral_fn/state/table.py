@@ -4,7 +4,6 @@ Source: "Query Entities", "Insert Entity", "Update Entity", "Delete Entity" and 
 Table Storage REST reference.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,13 +19,13 @@ from referral_fn.credentials.token_source import TokenSource
 from referral_fn.errors import RetryableError
 from referral_fn.http_call import NoResponseError, Response
 from referral_fn.queues.storage import API_VERSION
+from referral_fn.retry import retrying
 
 SCOPE = "https://storage.azure.com/.default"
 
 TIME_LIMIT = 2
 """Seconds for one call, its token included. A table in trouble must not hold up an event."""
 
-_CALL_TIME_LIMIT = 0.95 * TIME_LIMIT
 _MAX_RESPONSE = 16 * 1024 * 1024
 """Bytes. A query answers up to 1,000 rows."""
 
@@ -91,7 +90,7 @@ class Table(Protocol):
 
 @dataclass(slots=True)
 class StorageTable:
-    """A table of Azure Storage. Every call is made once and within `TIME_LIMIT` seconds."""
+    """A table of Azure Storage. Every call ends within `TIME_LIMIT` seconds."""
 
     url: str
     session: aiohttp.ClientSession
@@ -142,23 +141,28 @@ class StorageTable:
             raise ConflictError
 
     async def _call(self, method: str, url: str, *expected: int, body: bytes | None = None, **headers: str) -> Response:
-        try:
-            async with asyncio.timeout(TIME_LIMIT):
-                token = await self.tokens.token(SCOPE)
-                response = await self._send(method, url, token, body, headers)
-                if response.status == HTTPStatus.UNAUTHORIZED:
-                    token = await self.tokens.token(SCOPE, refused=token)
-                    response = await self._send(method, url, token, body, headers)
-        except TimeoutError:
-            raise RetryableError(
-                "state-unavailable", f"table {self._name} did not answer within {TIME_LIMIT} s"
-            ) from None
-        if response.status not in expected:
-            raise self._error(response)
-        return response
+        """Make a call, in up to three quick attempts within `TIME_LIMIT` seconds.
+
+        A write whose answer was lost is refused as a conflict when it is tried again.
+        """
+
+        async def attempt(seconds: float) -> Response:
+            token = await self.tokens.token(SCOPE)
+            response = await self._send(method, url, token, body, headers, seconds)
+            if response.status == HTTPStatus.UNAUTHORIZED:
+                token = await self.tokens.token(SCOPE, refused=token)
+                response = await self._send(method, url, token, body, headers, seconds)
+            if response.status not in expected:
+                raise self._error(response)
+            return response
+
+        def on_timeout() -> RetryableError:
+            return RetryableError("state-unavailable", f"table {self._name} did not answer within {TIME_LIMIT} s")
+
+        return await retrying(attempt, budget=TIME_LIMIT, on_timeout=on_timeout)
 
     async def _send(
-        self, method: str, url: str, token: str, body: bytes | None, headers: Mapping[str, str]
+        self, method: str, url: str, token: str, body: bytes | None, headers: Mapping[str, str], seconds: float
     ) -> Response:
         sent = {
             "Authorization": f"Bearer {token}",
@@ -171,7 +175,7 @@ class StorageTable:
         }
         try:
             return await http_call.send(
-                self.session, method, url, seconds=_CALL_TIME_LIMIT, max_bytes=_MAX_RESPONSE, headers=sent, data=body
+                self.session, method, url, seconds=seconds, max_bytes=_MAX_RESPONSE, headers=sent, data=body
             )
         except NoResponseError as error:
             raise RetryableError("state-unavailable", f"table {self._name} cannot be reached: {error}") from None
@@ -197,7 +201,8 @@ class StorageTable:
         }
         meaning = meanings.get(response.status, "did not accept the call")
         code = _error_code(response) or "no code"
-        return RetryableError("state-unavailable", f"table {self._name} {meaning} ({response.status} {code})")
+        detail = f"table {self._name} {meaning} ({response.status} {code})"
+        return RetryableError("state-unavailable", detail, quick=response.status not in meanings)
 
 
 def _row(entity: Mapping[str, Any]) -> Row:

@@ -14,7 +14,7 @@ from referral_fn.forwarder import Forwarder
 from referral_fn.partner_center import Fetched
 from referral_fn.queues.base import Message
 from referral_fn.referrals.outcome import Forwarded, Outcome, Unchanged
-from referral_fn.referrals.request import ReferralRequest
+from referral_fn.referrals.request import ReferralRequest, Trace
 from referral_fn.referrals.wire import read_referral
 from referral_fn.settings import read_settings
 from referral_fn.state import memory as memory_module
@@ -83,7 +83,7 @@ class World:
         world: Any = self
         self.forwarder = Forwarder(SETTINGS, world, world, Memory(SteppedTable(self)))
 
-    async def fetch(self, request: ReferralRequest, trace: Any = None) -> Fetched:
+    async def fetch(self, request: ReferralRequest, _trace: Trace | None = None) -> Fetched:
         await self.step()
         document = self.versions[self.stale(len(self.versions) - 1)]
         return Fetched(read_referral(encode(document), request.referral_id), {})
