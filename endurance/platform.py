@@ -10,8 +10,8 @@ from local_stack.stack import Stack
 if TYPE_CHECKING:
     from local_stack.host.process import Host
 
-LEASE = 3
-"""Seconds, for the ten minutes of a message's lease."""
+LEASE = 10
+"""Seconds, for the ten minutes of a message's lease. Each renewal, at half of it, costs the queue service a call."""
 
 _HOST_OPTIONS = ("--lease", str(LEASE), "--restart-wait", "1")
 _EVENT = re.compile(r'"event":"([a-z.-]+)"')
