@@ -167,7 +167,7 @@ def _run_rejects(data: bytes) -> str:
     restored = Reject(tuple(parts)).restore()
     if request:
         # A reject does not keep when the referral changed.
-        kept = dataclasses.replace(request, attempt=0, changed_at=None)
+        kept = dataclasses.replace(request, attempt=0, changed_at=None, republish=True)
         _promise(read_message(restored.body) == kept, "a request must survive being rejected")
     else:
         _promise(restored.body == data, "a message must survive being rejected")

@@ -101,7 +101,8 @@ async def test_an_endless_answer_is_not_read_to_its_end(cloud: Cloud, authority:
         await stream.prepare(request)
         try:
             while True:
-                await stream.write(b"a" * 1024)
+                await stream.write(b"a" * 65536)
+                await asyncio.sleep(0)
         finally:
             hung_up.set()
 
