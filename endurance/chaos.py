@@ -34,8 +34,8 @@ DEFAULT_N = 500
 _SETTINGS = {
     "REFERRALS_DEFERRAL_SCHEDULE": "1,1,2,2,3,3,4,4",  # seconds for what takes two days
     "REFERRALS_RETRY_BUDGET": "2",
-    "SERVICE_BUS_MAX_DELIVERY_COUNT": "6",
-    "AzureFunctionsJobHost__extensions__queues__maxDequeueCount": "6",
+    "SERVICE_BUS_MAX_DELIVERY_COUNT": "7",
+    "AzureFunctionsJobHost__extensions__queues__maxDequeueCount": "7",
     "AzureFunctionsJobHost__extensions__queues__maxPollingInterval": "00:00:00.2",
     "AzureFunctionsJobHost__extensions__queues__visibilityTimeout": "00:00:01",
 }
@@ -176,7 +176,7 @@ async def run(count: int, console: Console, kind: str = STORAGE) -> dict[str, An
         TextColumn("{task.description}"),
     )
     async with running(on_disk=True) as stack:
-        locks: dict[str, Any] = {"lock_seconds": LEASE, "max_delivery_count": 6} if kind == SERVICE_BUS else {}
+        locks: dict[str, Any] = {"lock_seconds": LEASE, "max_delivery_count": 7} if kind == SERVICE_BUS else {}
         queues = await stack.queues(inbound=kind, outbound=kind, dedup_seconds=600, **locks)
         connector = aiohttp.TCPConnector(ssl=stack.authority.client_context(), limit=0)
         async with (

@@ -54,8 +54,11 @@ class Delivery:
 
     @property
     def is_last(self) -> bool:
-        """Whether the host gives the message up if this delivery fails."""
-        return self.count >= self.max_count
+        """Whether this is one of the last two deliveries before the host gives the message up.
+
+        Two, because a worker may die at the very moment that it rejects a message: the other is a second chance.
+        """
+        return self.count >= max(1, self.max_count - 1)
 
 
 class QueueWorker:

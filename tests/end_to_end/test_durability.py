@@ -3,7 +3,14 @@
 import asyncio
 import uuid
 
+import aiohttp
+import pytest
+
+from local_stack.azurite import Queue
+from local_stack.stack import Stack
+from local_stack.stand_ins.flaky import FlakyQueues
 from local_stack.stand_ins.partner_center import Fault
+from local_stack.stand_ins.serving import serving
 from tests.conftest import StartApp, eventually_empty, eventually_holds, until
 from tests.documents import seed
 
@@ -69,3 +76,28 @@ async def test_the_last_delivery_outlives_a_rejects_queue_in_trouble(start_app: 
         assert '"seconds":7' in app.host.log
         await until(app.queues.requests.count, 1)
         assert await app.queues.poison.count() == 0
+
+
+@pytest.mark.storage_only
+async def test_a_worker_that_dies_while_it_rejects_a_message_leaves_it_one_more_delivery(
+    start_app: StartApp, stack: Stack
+) -> None:
+    referral_id = str(uuid.uuid4())
+    connector = aiohttp.TCPConnector(ssl=stack.authority.client_context())
+    async with aiohttp.ClientSession(connector=connector) as session:
+        rejects = FlakyQueues(stack.azurite.origin, session)
+        async with serving(rejects.app, tls=stack.authority.server_context()) as url:
+            settings = {"REJECTS_URL": f"{url}/devstoreaccount1/{uuid.uuid4()}"}
+            queue = Queue(stack.azurite, settings["REJECTS_URL"].rpartition("/")[2])
+            await queue.client.create_queue()
+            async with start_app(max_deliveries=3, **settings) as app:
+                kills = iter([app.host.kill_worker])
+                rejects.fault = lambda _: next(kills, lambda: None)()
+                stack.partner_center.referrals[referral_id] = seed(id=referral_id)
+                stack.partner_center.faults[referral_id] = Fault("kill")
+                stack.partner_center.killing = app.host.kill_worker
+                await app.queues.requests.send(referral_id)
+                (reject,) = await eventually_holds(queue)
+                assert (reject["subject"], reject["data"]["reason"]) == (referral_id, "retries-exhausted")
+                await eventually_empty(app.queues.requests)
+                assert await app.queues.poison.count() == 0
