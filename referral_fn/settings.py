@@ -109,9 +109,9 @@ class Settings(CredentialSettings):
         256 * 1024, alias="SERVICE_BUS_MAX_MESSAGE"
     )
     """Bytes, properties included: 256 KiB on Standard, up to 100 MiB on Premium, by entity."""
-    service_bus_max_delivery_count: Annotated[int, Field(ge=1)] = Field(10, alias="SERVICE_BUS_MAX_DELIVERY_COUNT")
+    service_bus_max_delivery_count: Annotated[int, Field(ge=3)] = Field(10, alias="SERVICE_BUS_MAX_DELIVERY_COUNT")
     """How often Service Bus delivers a request before it dead-letters it: the queue's own setting, 10 by default."""
-    max_dequeue_count: Annotated[int, Field(ge=2)] = Field(default_factory=_host_json_limit, alias=MAX_DEQUEUE_COUNT)
+    max_dequeue_count: Annotated[int, Field(ge=3)] = Field(default_factory=_host_json_limit, alias=MAX_DEQUEUE_COUNT)
     """How often the host delivers a request from a Storage queue before it moves it to the poison queue."""
     retry_budget: Annotated[float, Field(gt=0, le=30, allow_inf_nan=False)] = Field(20, alias="REFERRALS_RETRY_BUDGET")
     """Seconds that all quick attempts at one referral may take together."""

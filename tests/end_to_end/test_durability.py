@@ -70,7 +70,7 @@ async def test_a_killed_workers_referral_is_forwarded_by_the_next_worker_of_the_
 
 async def test_the_last_delivery_outlives_a_rejects_queue_in_trouble(start_app: StartApp) -> None:
     nowhere = {"REJECTS_URL": "https://127.0.0.1:9/nobody/listens"}
-    async with start_app(max_deliveries=2, REFERRALS_DEFERRAL_SCHEDULE="7", **nowhere) as app:
+    async with start_app(max_deliveries=3, REFERRALS_DEFERRAL_SCHEDULE="7", **nowhere) as app:
         await app.queues.requests.send(str(uuid.uuid4()))
         await app.host.says('"event":"message.held"')
         assert '"seconds":7' in app.host.log
