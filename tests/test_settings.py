@@ -238,5 +238,5 @@ def test_the_trigger_may_name_the_account_of_the_requests_queue_in_either_way(se
     "name", ["SERVICE_BUS_MAX_DELIVERY_COUNT", "AzureFunctionsJobHost__extensions__queues__maxDequeueCount"]
 )
 def test_a_message_needs_a_delivery_beside_the_two_that_only_reject_it(name: str) -> None:
-    assert [problem for problem, _ in problems_of({**QUEUES, name: "2"})] == [name]
-    assert read_settings({**QUEUES, name: "3"})
+    assert [problem for problem, _ in problems_of({**REQUIRED, name: "2"})] == [name]
+    assert read_settings({**REQUIRED, name: "3"})
