@@ -75,7 +75,8 @@ class _Service:
             *("--cert", str(self._authority.certificate), "--key", str(self._authority.key)),
             *("--skipApiVersionCheck", "--disableTelemetry", "--silent"),
             *(("--location", str(self._folder)) if self._folder else ("--inMemoryPersistence",)),
-            stdin=asyncio.subprocess.DEVNULL,
+            env=os.environ | {"PARENT_FOLDER": str(self._authority.key.parent)},
+            stdin=asyncio.subprocess.PIPE,  # held open: its end tells Azurite that this process is gone
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             start_new_session=True,
@@ -205,4 +206,4 @@ def _command(service: str) -> list[str]:
     node = str(beside_python) if beside_python.exists() else shutil.which("node")
     if not main.exists() or node is None:
         raise AzuriteError("Azurite is not installed here: `make run` and `make test` install it")
-    return [node, str(main)]
+    return [node, "--require", str(Path(__file__).with_name("ends_with_its_parent.js")), str(main)]

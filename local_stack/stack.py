@@ -176,10 +176,10 @@ class Stack:
         """
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "local_stack.host.functions_host", "--root", str(ROOT), "--port", str(port)),
-            *options,
+            *("--until-stdin-ends", *options),
             cwd=ROOT,
             env=_inherited() | environment,
-            stdin=asyncio.subprocess.DEVNULL,
+            stdin=asyncio.subprocess.PIPE,  # held open: its end tells the host that this process is gone
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             start_new_session=True,

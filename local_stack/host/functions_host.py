@@ -13,6 +13,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -151,22 +152,32 @@ class Host:
         return section
 
 
+def _end_with_stdin() -> None:
+    """Wait for the end of standard input: whoever holds its other end is gone. The worker then ends by itself."""
+    os.read(sys.stdin.fileno(), 1)
+    os._exit(1)
+
+
 def main() -> int:
     """Run the host from the command line. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m local_stack.host.functions_host", description=__doc__)
     parser.add_argument("--root", type=Path, default=Path(), help="the folder of function_app.py and host.json")
     parser.add_argument("--port", type=int, default=7071)
+    parser.add_argument("--until-stdin-ends", action="store_true", help="end at once when standard input ends")
     parser.add_argument("--group", default="", help="run only `http`, or `function:{name}`; default: all functions")
     parser.add_argument("--lease", type=float, default=600, help="seconds that a message in work is hidden for")
     parser.add_argument("--restart-wait", type=float, default=10, help="least seconds between starts of a worker")
     parser.add_argument("--retry-delay", type=float, default=0.8, help="seconds before a storage call is tried again")
     options = parser.parse_args()
+    until_stdin_ends = vars(options).pop("until_stdin_ends")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s %(message)s", stream=sys.stderr)
     os.environ.setdefault("FUNCTIONS_WORKER_RUNTIME", "python")
 
     async def run() -> int:
         return await Host(Options(**vars(options) | {"root": options.root.resolve()})).run()
 
+    if until_stdin_ends:
+        threading.Thread(target=_end_with_stdin, daemon=True).start()
     return asyncio.run(run())
 
 
