@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import json
 import logging
 import os
 import sys
@@ -69,10 +68,10 @@ async def _forward_all(
 
 def _json(request: ReferralRequest, outcome: Outcome) -> str:
     if isinstance(outcome, Forwarded | Unchanged):
-        return json.dumps(
+        return output.document(
             {"referralId": request.referral_id, "outcome": "forwarded", "event": outcome.event.document()}
         )
-    return json.dumps(
+    return output.document(
         {
             "referralId": request.referral_id,
             "outcome": "failed",

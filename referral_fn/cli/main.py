@@ -12,7 +12,7 @@ from typing import Protocol
 from referral_fn.cli import backfill, consent, doctor, forward, output, reconcile, replay, webhook
 from referral_fn.cli.errors import CommandError
 from referral_fn.credentials.sign_in import SignInError
-from referral_fn.errors import RetryableError
+from referral_fn.errors import PermanentError, RetryableError
 from referral_fn.referrals.request import InvalidRequestError
 from referral_fn.settings import SettingsError
 from referral_fn.webhooks.registration import RegistrationError
@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return asyncio.run(command.run(options))
     except (CommandError, InvalidRequestError, SettingsError) as error:
         output.failure(str(error))
-    except (RetryableError, RegistrationError, SignInError) as error:
+    except (PermanentError, RetryableError, RegistrationError, SignInError) as error:
         output.failure(str(error))
         output.note(f"Roles needed by this command: {command.ROLES}.")
     except BrokenPipeError:

@@ -1,6 +1,8 @@
 """What commands print: text that cannot control the terminal, whatever it contains."""
 
 import json
+import re
+import secrets
 import sys
 import unicodedata
 from collections.abc import Callable
@@ -8,6 +10,8 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import Progress
+
+from referral_fn import strict_json
 
 _UNSAFE = {"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"}
 """Unicode categories with an effect instead of a glyph: control characters, bidi marks, line separators and so on."""
@@ -46,8 +50,14 @@ def failure(text: str) -> None:
 def document(value: Any, *, pretty: bool = False) -> str:
     """A value as JSON. Pretty JSON keeps every language readable; escapes stand only for unsafe characters."""
     if not pretty:
-        return json.dumps(value)
-    text = json.dumps(value, indent=2, ensure_ascii=False)
+        return visible(strict_json.dumps(value).decode())
+    mark = secrets.token_hex(8)  # stands around digits that only strict_json can write, until the text is indented
+
+    def marked(number: strict_json.Number) -> str:
+        return f"{mark}{number.text}{mark}"
+
+    text = json.dumps(value, indent=2, ensure_ascii=False, default=marked)
+    text = re.sub(f'"{mark}(.+?){mark}"', r"\1", text)
     return "\n".join(visible(row) for row in text.split("\n"))
 
 

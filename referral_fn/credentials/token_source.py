@@ -84,7 +84,8 @@ class TokenSource:
         cached = self._tokens.get(scope)
         is_refused = cached is not None and cached.text == refused
         replace = is_refused and time.monotonic() - self._renewed_at.get(scope, -COOL_DOWN) >= COOL_DOWN
-        if cached and not replace and time.time() < cached.renew_at:
+        is_being_replaced = is_refused and scope in self._requests
+        if cached and not replace and not is_being_replaced and time.time() < cached.renew_at:
             return cached.text
         try:
             async with asyncio.timeout(min(seconds, PATIENCE)):

@@ -12,13 +12,14 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from local_stack.stack import Stack
 from local_stack.stand_ins import service_bus
 from local_stack.stand_ins.webhooks import CERTIFICATE_PATH
 from referral_fn.api import problems
 from referral_fn.referrals import events
 from referral_fn.referrals.messages import FILTER_PROPERTIES
 from schemas import generate
-from tests.conftest import App, eventually_holds
+from tests.conftest import App, StartApp, eventually_holds
 from tests.contract import ASYNCAPI, CONTRACTS, OPENAPI, ROOT, check_event_data, run, validator
 from tests.documents import SEED_ID
 
@@ -189,20 +190,21 @@ async def test_the_app_serves_its_description_to_anyone(app: App) -> None:
 
 
 @pytest.mark.storage_only
-async def test_schemathesis_finds_nothing(app: App, tmp_path: Path) -> None:
-    key = app.stack.webhooks.signer.key
+async def test_schemathesis_finds_nothing(start_app: StartApp, stack: Stack, tmp_path: Path) -> None:
+    key = stack.webhooks.signer.key
     assert isinstance(key, rsa.RSAPrivateKey)
     pem = tmp_path / "key.pem"
     pem.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    said = await run(
-        *(sys.executable, "-m", "schemathesis.cli", "--config-file", "tests/schemathesis.toml", "run"),
-        *("referral_fn/api/openapi.json", "--url", f"{app.host.url}/api"),
-        SIGNING_KEY=str(pem),
-        CERTIFICATE_URL=f"https://{app.stack.webhooks.certificate_host}{CERTIFICATE_PATH}",
-        PYTHONPATH=str(ROOT),
-    )
-    assert f"Tested: {sum(map(len, OPENAPI['paths'].values()))}" in said, said
-    assert "(Failed, " not in app.host.log, "a function raised"
+    async with start_app(STATE_URL=await stack.fresh_table()) as app:
+        report = await run(
+            *(sys.executable, "-m", "schemathesis.cli", "--config-file", "tests/schemathesis.toml", "run"),
+            *("referral_fn/api/openapi.json", "--url", f"{app.host.url}/api"),
+            SIGNING_KEY=str(pem),
+            CERTIFICATE_URL=f"https://{stack.webhooks.certificate_host}{CERTIFICATE_PATH}",
+            PYTHONPATH=str(ROOT),
+        )
+        assert f"Tested: {sum(map(len, OPENAPI['paths'].values()))}" in report, report
+        assert "(Failed, " not in app.host.log, "a function raised"
 
 
 async def test_what_lies_on_the_queues_is_as_described(app: App, kind: str) -> None:

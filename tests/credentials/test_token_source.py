@@ -39,6 +39,17 @@ async def test_a_refused_token_is_replaced_once_however_many_callers_were_refuse
     await source.close()
 
 
+async def test_a_caller_refused_while_the_token_is_being_replaced_gets_the_new_one(cloud: Cloud) -> None:
+    source = make_token_source("managed-identity", CLIENT_ID)
+    first = await source.token(SCOPE)
+    replacing = asyncio.create_task(source.token(SCOPE, refused=first))
+    for _ in range(3):
+        await asyncio.sleep(0)  # the request is on its way, and the cool-down has begun
+    assert await source.token(SCOPE, refused=first) == await replacing != first
+    assert cloud.identity.requests[RESOURCE] == 2
+    await source.close()
+
+
 @pytest.mark.parametrize("change", [{"IDENTITY_HEADER": "wrong"}, {"IDENTITY_ENDPOINT": "http://127.0.0.1:9/"}])
 async def test_without_an_identity_there_is_no_token(
     cloud: Cloud, monkeypatch: pytest.MonkeyPatch, change: dict[str, str]

@@ -231,7 +231,7 @@ async def test_an_event_says_to_filters_what_it_is(start_app: StartApp) -> None:
             "CorrelationId": SEED_ID,
             "Label": "partnercenter.referral.v1",
         }
-        assert stored.properties == {"category": "Unknown", "status": "Active"} | (
+        assert stored.properties == {"category": "CoSellOpportunity", "status": "Active"} | (
             {"type": event["data"]["type"]} if "type" in event["data"] else {}
         )
         assert stored.content_type == "application/cloudevents+json"
