@@ -180,9 +180,7 @@ class QueueWorker:
     async def _put_back(self, delivery: Delivery, why: str) -> None:
         """Re-enqueue the message exactly as received, which resets its delivery count."""
         delay = min(REQUEUE_DELAY, self._settings.deferral_schedule[-1])
-        message = Message(
-            delivery.body, session=delivery.message_id, content_type="application/octet-stream", verbatim=True
-        )
+        message = Message(delivery.body, content_type="application/octet-stream", verbatim=True)
         async with _hand_on_limit():
             await self._requests.put(message, delay=delay)
         log.error("message.held", messageId=delivery.message_id, detail=why, seconds=delay)

@@ -13,16 +13,12 @@ from local_stack.stand_ins.partner_center import Fault
 from referral_fn import retry
 from referral_fn.api import problems
 from referral_fn.forwarder import Forwarder
-from referral_fn.referrals.outcome import REJECT_REASONS, Deferred, Forwarded, Outcome, Rejected
+from referral_fn.referrals.outcome import DEFER_REASONS, REJECT_REASONS, Deferred, Forwarded, Outcome, Rejected
 from referral_fn.referrals.request import ReferralRequest
 from tests.conftest import OpenWorker
 from tests.documents import seed
 
 TABLE = Path(__file__).parent.parent / "docs" / "outcomes.md"
-DEFERRAL_REASONS = {
-    *("upstream-denied", "upstream-throttled", "upstream-unavailable", "upstream-timeout"),
-    *("token-unavailable", "queue-unavailable"),
-}
 EVENT = "\N{EN DASH}"
 """In place of a reason: there is none."""
 
@@ -139,17 +135,17 @@ async def test_without_its_events_queue_a_referral_is_deferred(
 
 def test_the_table_has_every_reason_with_its_status() -> None:
     table = documented()
-    assert set(table) == {EVENT, *REJECT_REASONS, *DEFERRAL_REASONS}
+    assert set(table) == {EVENT, *REJECT_REASONS, *DEFER_REASONS}
     for reason, (_, queue, http) in table.items():
         if reason in REJECT_REASONS:
             assert queue.startswith("reject")
-        elif reason in DEFERRAL_REASONS:
+        elif reason in DEFER_REASONS:
             assert queue.startswith("defer")
         if reason in problems.PROBLEMS:
             assert http.startswith(str(problems.PROBLEMS[reason][0])), reason
 
 
-@pytest.mark.parametrize("reason", sorted(DEFERRAL_REASONS))
+@pytest.mark.parametrize("reason", sorted(DEFER_REASONS))
 def test_a_caller_learns_when_to_try_again_unless_an_operator_must_act(reason: str) -> None:
     problem = problems.of_outcome(Deferred(delay=12.1, reason=reason))
     _, _, http = documented()[reason]

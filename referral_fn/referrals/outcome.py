@@ -18,6 +18,18 @@ RejectReason = Literal[
 REJECT_REASONS: tuple[str, ...] = get_args(RejectReason)
 """Every reason a reject can have."""
 
+DeferReason = Literal[
+    "upstream-denied",
+    "mfa-required",
+    "upstream-throttled",
+    "upstream-unavailable",
+    "upstream-timeout",
+    "token-unavailable",
+    "queue-unavailable",
+]
+DEFER_REASONS: tuple[str, ...] = get_args(DeferReason)
+"""Every reason a deferral can have."""
+
 
 @dataclass(frozen=True, slots=True)
 class Forwarded:
@@ -61,7 +73,7 @@ class Deferred:
     delay: float
     """Seconds to wait before the next attempt."""
     reason: str
-    """The reason of the `RetryableError`."""
+    """One of `DEFER_REASONS`."""
     detail: str = ""
     """The reason as a sentence."""
     upstream: Upstream | None = None

@@ -40,7 +40,23 @@ class FakeForwarder:
 
 
 @dataclass
+class FakeTokens:
+    reason: str | None = None
+
+    async def check_consent(self) -> str | None:
+        return self.reason
+
+
+@dataclass
+class FakePartnerCenter:
+    mfa_required: str | None = None
+
+
+@dataclass
 class FakeApp:
+    tokens: FakeTokens = field(default_factory=FakeTokens)
+    partner_center: FakePartnerCenter = field(default_factory=FakePartnerCenter)
+    state: None = None
     requests: FakeQueue = field(default_factory=FakeQueue)
     forwarder: FakeForwarder = field(default_factory=lambda: FakeForwarder(Rejected("referral-not-found", "404")))
 
@@ -174,3 +190,18 @@ async def test_a_request_that_prefers_so_is_queued(app: FakeApp, open_app: Any) 
     response = await handlers.forward(open_app, {"prefer": "wait=5, Respond-Async"}, ID.upper())
     assert (response.status, response.headers) == (202, {"Preference-Applied": "respond-async"})
     assert json.loads(app.requests.messages[0].body)["referralId"] == ID
+
+
+async def test_health_is_200_while_the_consent_works(open_app: Any) -> None:
+    response = await handlers.health(open_app)
+    assert (response.status, json.loads(response.body)) == (200, {"status": "ok"})
+
+
+async def test_health_is_503_when_the_consent_lapsed_or_lacks_multi_factor_authentication(
+    app: FakeApp, open_app: Any
+) -> None:
+    app.tokens.reason = "the secret does not exist"
+    assert problem_of(await handlers.health(open_app))["detail"] == "the secret does not exist"
+    app.tokens.reason, app.partner_center.mfa_required = None, "sign in with multi-factor authentication"
+    response = await handlers.health(open_app)
+    assert (response.status, problem_of(response)["detail"]) == (503, "sign in with multi-factor authentication")

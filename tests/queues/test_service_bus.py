@@ -118,6 +118,11 @@ async def test_the_largest_message_fits_and_a_larger_one_is_refused(client: Serv
     assert await queue.count() == 1
 
 
+async def test_a_message_of_the_largest_size_can_be_put_back_as_it_came(client: ServiceBusQueue, queue: Queue) -> None:
+    await client.put(Message(b"x" * (LIMIT - 20), verbatim=True))
+    assert await queue.count() == 1
+
+
 async def test_a_full_queue_is_told_from_a_missing_role(client: ServiceBusQueue, queue: Queue) -> None:
     queue.entity.capacity = 10
     with pytest.raises(RetryableError, match="is full \\(403\\)"):
