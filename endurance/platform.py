@@ -46,7 +46,7 @@ class Platform:
         while True:
             environment, self._overrides = self._environment | self._overrides, {}
             async with self._stack.host(environment, 0, *_HOST_OPTIONS) as self.host:
-                self.host.heard = self._hear
+                self.host.on_log_line = self._hear
                 self.up.set()
                 status = await self.host.ended()
                 self.up.clear()

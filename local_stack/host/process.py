@@ -23,7 +23,7 @@ class Host:
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
         self._lines: deque[str] = deque(maxlen=_LINES)
-        self.heard: Callable[[str], None] = lambda _: None
+        self.on_log_line: Callable[[str], None] = lambda _: None
         """Called with each line of its log."""
         self._changed = asyncio.Condition()
         self._reading = [asyncio.create_task(self._read_log()), asyncio.create_task(self._read_status())]
@@ -115,7 +115,7 @@ class Host:
         while line := await self._process.stderr.readline():  # type: ignore[union-attr]
             async with self._changed:
                 self._lines.append(line.decode(errors="replace"))
-                self.heard(self._lines[-1])
+                self.on_log_line(self._lines[-1])
                 self._changed.notify_all()
 
     async def _read_status(self) -> None:

@@ -84,7 +84,7 @@ class PartnerCenter:
         """Whether the user of such a token must have signed in with multi-factor authentication."""
         self.killing: Callable[[], None] = lambda: None
         """What a fault of the kind `kill` does: it ends the worker that asks."""
-        self.asked: Callable[[Call], None] = lambda _: None
+        self.on_call: Callable[[Call], None] = lambda _: None
         """Called with each request as it comes."""
         self.followed = 0
         """How often a redirect of ours was followed."""
@@ -150,7 +150,7 @@ class PartnerCenter:
             time.monotonic(),
         )
         self.calls.append(call)
-        self.asked(call)
+        self.on_call(call)
         if self.bucket and (pause := self.bucket.take()):
             raise _Refused(HTTPStatus.TOO_MANY_REQUESTS, str(pause))
         if correlation in self._seen:
