@@ -130,8 +130,8 @@ async def test_a_lock_is_redeemed_where_the_message_was_taken_and_nowhere_else(
     """An answer that names another host does not get our token sent there."""
     await client.put(Message(b"x"))
     monkeypatch.setattr(bus, "url", "https://elsewhere.example")
-    (held,) = await client.take(60)
-    await client.remove(held)
+    (message,) = await client.take(60)
+    await client.remove(message)
     assert await queue.count() == 0
 
 
@@ -289,10 +289,10 @@ async def test_requests_and_events_may_be_on_queues_of_different_kinds(
         await app.host.says('"event":"referral.deferred"')
         await eventually_empty(app.queues.requests)
 
-        status, said = await app.stack.run_command(app.environment, "doctor", "--referral", SEED_ID)
-        assert status == 0, said
-        status, said = await app.stack.run_command(app.environment, "replay", "--requeue", "--yes")
-        assert (status, "1 put back." in said) == (0, True), said
+        status, output = await app.stack.run_command(app.environment, "doctor", "--referral", SEED_ID)
+        assert status == 0, output
+        status, output = await app.stack.run_command(app.environment, "replay", "--requeue", "--yes")
+        assert (status, "1 put back." in output) == (0, True), output
         await until(app.queues.requests.count, 0)
         await eventually_holds(app.queues.rejects)
 
