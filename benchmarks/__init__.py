@@ -1,1 +1,1 @@
-"""What the code costs, as a ratio against the least that could do."""
+"""What the code costs, relative to the least work that is possible."""

@@ -10,7 +10,7 @@ SIZES = (2_000, 20_000, 200_000)
 
 
 def referral(size: int) -> bytes:
-    """The seed's referral, made longer by what makes real ones long: notes, and fields that nobody declared."""
+    """The seed's referral, extended by what makes real ones long: notes and undeclared fields."""
     document = json.loads(SEED)
     missing = max(size - len(SEED), 0)
     document["details"]["notes"] = (document["details"].get("notes") or "") + "A line of notes.\n" * (missing // 34)

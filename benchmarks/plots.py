@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 
-def draw(found: dict[str, Any], folder: Path) -> None:
+def draw(figures: dict[str, Any], folder: Path) -> None:
     """Write performance-cpu.svg, performance-latency.svg and performance-growth.svg."""
     import matplotlib as mpl  # noqa: PLC0415 - half a second
 
@@ -16,7 +16,7 @@ def draw(found: dict[str, Any], folder: Path) -> None:
     def save(figure: Any, name: str) -> None:
         figure.savefig(folder / f"performance-{name}.svg", metadata={"Date": None})
 
-    at_32 = found["against the floor"]["32"]
+    at_32 = figures["against the floor"]["32"]
     figure, axes = plt.subplots(figsize=(8, 2.8), layout="constrained")
     names = list(reversed(at_32))
     medians = [at_32[name]["cpu"]["median"] for name in names]
@@ -26,7 +26,7 @@ def draw(found: dict[str, Any], folder: Path) -> None:
     axes.set(xscale="log", xlabel="CPU of one referral, µs, 32 at once (median and spread)")
     save(figure, "cpu")
 
-    points = found["hidden latency"]
+    points = figures["hidden latency"]
     figure, axes = plt.subplots(figsize=(8, 3.5), layout="constrained")
     concurrency = [point["concurrency"] for point in points]
     axes.plot(concurrency, [point["possible"] for point in points], "--", label="possible")
@@ -35,7 +35,7 @@ def draw(found: dict[str, Any], folder: Path) -> None:
     axes.legend()
     save(figure, "latency")
 
-    marks = found["growth"]
+    marks = figures["growth"]
     figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
     referrals = [mark["referrals"] for mark in marks]
     left.plot(referrals, [mark["cpu"] for mark in marks], "o-")

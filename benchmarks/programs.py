@@ -1,4 +1,4 @@
-"""Programs that take referrals from Partner Center to a queue: ours, and what it is held against.
+"""Programs that take referrals from Partner Center to a queue: ours, and the ones it is compared with.
 
     python -m benchmarks.programs PROGRAM --concurrency 32 --referrals 1000
 
@@ -23,12 +23,12 @@ from benchmarks.documents import SEED_ID
 
 Forward = Callable[[], Awaitable[None]]
 WARM_UP = 200
-"""Referrals beforehand: connections, tokens and whatever else is made once."""
+"""Warm-up referrals: connections, tokens and everything else that is created once."""
 
 
 @contextlib.asynccontextmanager
 async def floor() -> AsyncIterator[Forward]:
-    """The two calls that cannot be avoided, with bare aiohttp: bytes passed through unread, no token, no log."""
+    """The two HTTP calls alone, with bare aiohttp: bytes passed through unread, no token, no log."""
     import aiohttp  # noqa: PLC0415 - as of each program, only what it needs itself
 
     get, put = os.environ["REFERRALS_URL"].format(referralId=SEED_ID), f"{os.environ['EVENTS_URL']}/messages"
@@ -45,8 +45,8 @@ async def floor() -> AsyncIterator[Forward]:
 
 @contextlib.asynccontextmanager
 async def app() -> AsyncIterator[Forward]:
-    """This app's `Forwarder`, its log events written to nowhere, with what requirements.txt installs and no more."""
-    sys.modules["opentelemetry"] = None  # type: ignore[assignment]  # it is there for the tests only
+    """This app's `Forwarder` with only the packages of requirements.txt; its log is discarded."""
+    sys.modules["opentelemetry"] = None  # type: ignore[assignment]  # installed for the tests only
     from referral_fn.app import App  # noqa: PLC0415
     from referral_fn.referrals.outcome import Forwarded  # noqa: PLC0415
     from referral_fn.referrals.request import ReferralRequest  # noqa: PLC0415
@@ -65,7 +65,7 @@ async def app() -> AsyncIterator[Forward]:
 
 
 def app_without(*stages: str) -> Callable[[], contextlib.AbstractAsyncContextManager[Forward]]:
-    """The app with stages left out: what they made of the first referral serves for all. What they cost in place."""
+    """The app without some stages, whose first results are reused: shows what the stages cost in context."""
 
     @contextlib.asynccontextmanager
     async def program() -> AsyncIterator[Forward]:
@@ -86,19 +86,19 @@ def app_without(*stages: str) -> Callable[[], contextlib.AbstractAsyncContextMan
 
 
 def _once(function: Callable[..., Any]) -> Callable[..., Any]:
-    made: list[Any] = []
+    results: list[Any] = []
 
     def call(*arguments: Any, **options: Any) -> Any:
-        if not made:
-            made.append(function(*arguments, **options))
-        return made[0]
+        if not results:
+            results.append(function(*arguments, **options))
+        return results[0]
 
     return call
 
 
 @contextlib.asynccontextmanager
 async def sdk() -> AsyncIterator[Forward]:
-    """The SDKs at their best, as documented: asynchronous, one credential, one session and one client for all."""
+    """The best use of the SDKs, as documented: asynchronous, with one credential, one session and one client."""
     import aiohttp  # noqa: PLC0415
     from azure.identity.aio import ManagedIdentityCredential  # noqa: PLC0415
     from azure.storage.queue.aio import QueueClient  # noqa: PLC0415
@@ -122,7 +122,7 @@ async def sdk() -> AsyncIterator[Forward]:
 
 @contextlib.asynccontextmanager
 async def simple() -> AsyncIterator[Forward]:
-    """What people write: everything made anew in each invocation, in the threads that Functions runs it in."""
+    """A common implementation: everything is created in each invocation, in the threads that Functions runs it in."""
     import requests  # noqa: PLC0415
     from azure.identity import DefaultAzureCredential  # noqa: PLC0415
     from azure.storage.queue import QueueClient  # noqa: PLC0415
@@ -163,7 +163,7 @@ PROGRAMS = {
 
 
 def state() -> dict[str, float]:
-    """What the process has used so far, and what it holds now."""
+    """The resources that the process has used so far, and its current memory and sockets."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     descriptors = list(Path("/proc/self/fd").iterdir())
     return {
@@ -175,7 +175,7 @@ def state() -> dict[str, float]:
 
 
 async def _many(forward: Forward, referrals: int, concurrency: int, spread: float = 0) -> float:
-    """Forward so many. Returns referrals a second, without the first and the last of each worker."""
+    """Forward this many. Returns referrals per second, without the first and last of each worker."""
     left, done = iter(range(referrals)), 0
     begun = ended = time.perf_counter()
 
@@ -207,7 +207,7 @@ async def measure(program: str, concurrency: int, marks: list[int], spread: floa
         For each stretch between marks: CPU and wall time of a referral in microseconds, referrals a second, memory in
         bytes and sockets at its end.
     """
-    found = []
+    measurements = []
     async with PROGRAMS[program]() as forward:
         await _many(forward, min(WARM_UP, marks[0]) if program != "simple" else concurrency, concurrency)
         done, before = 0, state()
@@ -215,23 +215,23 @@ async def measure(program: str, concurrency: int, marks: list[int], spread: floa
             rate = await _many(forward, mark - done, concurrency, spread)
             after = state()
             each = {name: (after[name] - before[name]) / (mark - done) * 1e6 for name in ("cpu", "wall")}
-            found.append(
+            measurements.append(
                 {**each, "rate": rate, "referrals": mark, "memory": after["memory"], "sockets": after["sockets"]}
             )
             done, before = mark, after
-    return found
+    return measurements
 
 
 def main() -> None:
-    """Run one."""
+    """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.programs")
     parser.add_argument("program", choices=PROGRAMS)
     parser.add_argument("--concurrency", type=int, default=32)
     parser.add_argument("--referrals", type=int, nargs="+", default=[1000], help="how many; several: marks on the way")
     parser.add_argument("--spread", type=float, default=0, help="seconds over which the first ones start")
     options = parser.parse_args()
-    found: Any = asyncio.run(measure(options.program, options.concurrency, options.referrals, options.spread))
-    json.dump(found, sys.stdout)
+    measurements: Any = asyncio.run(measure(options.program, options.concurrency, options.referrals, options.spread))
+    json.dump(measurements, sys.stdout)
 
 
 if __name__ == "__main__":

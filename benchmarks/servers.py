@@ -1,4 +1,4 @@
-"""The far ends, in a process of their own: they answer as the real ones do, and as quickly as aiohttp can.
+"""The servers, in their own process: they respond like the real ones, as quickly as aiohttp can.
 
 Prints their settings as JSON, and serves until its standard input ends.
 """

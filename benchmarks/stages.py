@@ -45,7 +45,7 @@ def rounds(number: int) -> dict[str, dict[str, list[float]]]:
     for size in SIZES:
         body = referral(size)
         wire = read_referral(body, SEED_ID)
-        made = normalize(wire, collection=COLLECTION)
+        event = normalize(wire, collection=COLLECTION)
         claim = Claim("https://signer.example/certificate", SHA256(), key.sign(body, padding.PKCS1v15(), SHA256()))
         calls[str(size)] = {
             "json.loads, json.dumps": partial(_through_json, body),
@@ -54,18 +54,18 @@ def rounds(number: int) -> dict[str, dict[str, list[float]]]:
             "normalize": partial(normalize, wire, collection=COLLECTION),
             "of that, one telephone number": partial(normalize_phone, "(403) 569-8759", "CA"),
             "normalize, people left out": partial(normalize, wire, collection=COLLECTION, policy="none"),
-            "serialize": made.encode,
+            "serialize": event.encode,
             "sign a notification (the stand-in's part)": partial(key.sign, body, padding.PKCS1v15(), SHA256()),
             "verify a notification": partial(check_signature, body, claim, signer),
         }
-    found: dict[str, dict[str, list[float]]] = {stage: {} for stage in calls[str(SIZES[0])]}
-    found["look up a token"] = {str(SIZES[0]): []}
+    times: dict[str, dict[str, list[float]]] = {stage: {} for stage in calls[str(SIZES[0])]}
+    times["look up a token"] = {str(SIZES[0]): []}
     for _ in range(number):
         for size_name, of_size in calls.items():
             for stage, call in of_size.items():
-                found[stage].setdefault(size_name, []).append(_microseconds(call))
-        found["look up a token"][str(SIZES[0])].append(asyncio.run(_token_lookup()))
-    return found
+                times[stage].setdefault(size_name, []).append(_microseconds(call))
+        times["look up a token"][str(SIZES[0])].append(asyncio.run(_token_lookup()))
+    return times
 
 
 def _through_json(body: bytes) -> str:

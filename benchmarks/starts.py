@@ -39,24 +39,24 @@ def rounds(environment: dict[str, str], number: int) -> dict[str, tuple[list[flo
         "function_app, and a first referral": FIRST,
         "Python itself": "",
     }
-    found: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in programs}
+    times: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in programs}
     for round_number in range(-1, number):
         for name, program in programs.items():
             started = time.perf_counter()
             run = [sys.executable, "-c", program + _PEAK]
-            said = subprocess.run(run, check=True, env=_compiled(environment), stdout=subprocess.PIPE).stdout  # noqa: S603
+            output = subprocess.run(run, check=True, env=_compiled(environment), stdout=subprocess.PIPE).stdout  # noqa: S603
             if round_number >= 0:  # the first time, modules are compiled
-                found[name][0].append((time.perf_counter() - started) * 1e3)
-                found[name][1].append(int(said.split()[1]) / 1024)
-    return found
+                times[name][0].append((time.perf_counter() - started) * 1e3)
+                times[name][1].append(int(output.split()[1]) / 1024)
+    return times
 
 
 def imports() -> dict[str, float]:
-    """What each package on the way to `function_app` takes by itself, in milliseconds, the dearest first.
+    """What each package on the way to `function_app` takes by itself, in milliseconds, the most expensive first.
 
     A package's modules count for it, whoever imports them.
     """
-    said = subprocess.run(
+    output = subprocess.run(
         [
             sys.executable,
             "-X",
@@ -69,16 +69,16 @@ def imports() -> dict[str, float]:
         stderr=subprocess.PIPE,
         text=True,
     ).stderr
-    found: dict[str, float] = {}
-    for line in said.splitlines():
+    times: dict[str, float] = {}
+    for line in output.splitlines():
         if match := _LINE.match(line):
             name = ".".join(match[4].split(".")[: 2 if match[4].startswith("azure.") else 1])
             package = "the standard library" if name in sys.stdlib_module_names else name
-            found[package] = found.get(package, 0) + int(match[1]) / 1000
-    dearest = sorted(found.items(), key=lambda item: -item[1])
-    return {name: cost for name, cost in dearest if cost >= 1} | {"all others": sum(c for _, c in dearest if c < 1)}
+            times[package] = times.get(package, 0) + int(match[1]) / 1000
+    slowest = sorted(times.items(), key=lambda item: -item[1])
+    return {name: cost for name, cost in slowest if cost >= 1} | {"all others": sum(c for _, c in slowest if c < 1)}
 
 
 def _compiled(environment: dict[str, str]) -> dict[str, str]:
-    """With modules compiled, as a deployment's are."""
+    """The environment with compiled modules, as in a deployment."""
     return {name: value for name, value in environment.items() if name != "PYTHONDONTWRITEBYTECODE"}

@@ -1,8 +1,8 @@
-"""Lose nothing, tried: many referrals, faults at every far end, hosts and workers killed, the queue service restarted.
+"""Check that nothing is lost: faults in every dependency, killed hosts and workers, queue service restarts.
 
-Each referral is asked for with the fate it must meet: an event, however long the trouble before it, or a reject for a
-given reason. The run fails if one meets another fate or none, if two events of one referral have different IDs, or if a
-message ends in the poison queue.
+Each referral is requested with an expected fate: an event, however long the faults before it last, or a reject with a
+particular reason. The run fails if a referral meets another fate or none, if two events of one referral have different
+IDs, or if a message ends in the poison queue.
 """
 
 import argparse
@@ -194,7 +194,7 @@ async def run(count: int, console: Console, kind: str = STORAGE) -> dict[str, An
 
 
 async def report(chaos: Chaos, load: Load, platform: Platform, queues: Queues, seconds: float) -> dict[str, Any]:
-    """What came of it all."""
+    """The figures of the run."""
     asked = load.asked.values()
     violations = {referral_id: why for referral_id, one in load.asked.items() if (why := one.violation())}
     delivered = sum(sum(one.events.values()) for one in asked)
@@ -206,14 +206,14 @@ async def report(chaos: Chaos, load: Load, platform: Platform, queues: Queues, s
         "lost": sum(why == "lost" for why in violations.values()),
         "other than expected": sum(why != "lost" for why in violations.values()),
         "that kill workers": load.stoppers,
-        "given up beside one of them": sum(one.gave_up and one.must == "event" for one in asked),
+        "healthy, rejected after sharing a crashed worker": sum(one.gave_up and one.must == "event" for one in asked),
         "in the poison queue": await queues.poison.count(),
         "left on the requests queue": await queues.requests.count(),
-        "events of nobody": load.strangers,
+        "unexpected events": load.strangers,
         "requests sent twice": load.sent_twice,
         "events delivered twice, with the same ID": delivered - forwarded,
         "deferrals": platform.logged["referral.deferred"],
-        "held at the last delivery": platform.logged["message.held"],
+        "put back at the last delivery": platform.logged["message.held"],
         "failed invocations": platform.logged["failed invocations"],
         "token failures": platform.logged["token.failed"],
         "hosts killed": platform.kills["host"],
@@ -228,9 +228,9 @@ async def report(chaos: Chaos, load: Load, platform: Platform, queues: Queues, s
 
 
 def failed(figures: dict[str, Any]) -> bool:
-    """Whether the run shows a fault of the app's."""
-    beside = figures["given up beside one of them"] > _BESIDE * figures["that kill workers"]
-    none_of = ("lost", "other than expected", "in the poison queue", "events of nobody")
+    """Whether the figures show a defect in the app."""
+    beside = figures["healthy, rejected after sharing a crashed worker"] > _BESIDE * figures["that kill workers"]
+    none_of = ("lost", "other than expected", "in the poison queue", "unexpected events")
     return beside or any(figures[name] for name in none_of)
 
 

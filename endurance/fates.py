@@ -8,7 +8,7 @@ from local_stack.stand_ins.partner_center import Fault
 from local_stack.stand_ins.referrals import SEED
 
 FAULT_TIMES = (1, 2, 4, 8, 13)
-"""How many requests in a row meet a fault; three are made at each try."""
+"""How many requests in a row meet a fault; each attempt makes three requests."""
 
 FAULTS: tuple[tuple[float, Fault, str | None], ...] = (
     (0.0002, Fault("status", status=429, retry_after="1"), None),
@@ -35,7 +35,7 @@ passes after some requests."""
 
 @dataclasses.dataclass
 class Asked:
-    """A referral that was asked for, and what has come of it."""
+    """A requested referral and its outcomes."""
 
     must: str
     """`event`, or the reason of its reject."""
@@ -46,7 +46,7 @@ class Asked:
 
     @property
     def has_outcome(self) -> bool:
-        """Whether anything has come of it."""
+        """Whether it has an outcome."""
         return bool(self.events or self.rejects)
 
     def violation(self) -> str | None:

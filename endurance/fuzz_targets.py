@@ -1,6 +1,6 @@
 """What is fuzzed: everything that reads what strangers, Partner Center or a queue can send.
 
-A target is called with bytes. It returns a label of what came of them, and raises only if something is wrong: the
+A target is called with bytes. It returns a label for the outcome, and raises only on a defect: the
 documented errors are outcomes like others, everything else is a defect.
 """
 

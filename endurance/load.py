@@ -1,4 +1,4 @@
-"""Asks an app for referrals in every way there is, and collects what comes of it."""
+"""Requests referrals from an app in every supported way, and collects the outcomes."""
 
 import asyncio
 import dataclasses
@@ -22,17 +22,17 @@ from referral_fn.queues.base import LeasedMessage, Message, Queue
 from referral_fn.queues.opening import open_queue
 
 _BACKLOG = 400
-"""Referrals under way at once: as many as a queue may hold without Azurite getting slow."""
+"""Referrals in flight: as many as a queue can hold before Azurite slows down."""
 
 _BATCH = 20
 _BY_HTTP = 0.05
-"""The share of batches that are asked for over HTTP."""
+"""The share of batches that are requested over HTTP."""
 
 _FULL_BATCH = 32
-"""As many messages as one look at a queue can find."""
+"""The maximum number of messages that one poll returns."""
 
 _PAUSE = 0.3
-"""Seconds between looks at a queue with few messages: each look costs Azurite as much as a message does."""
+"""Seconds between polls of a queue with few messages: a poll costs Azurite as much as a message."""
 
 _TWICE = 0.03
 """The share of requests that are sent twice."""
@@ -56,7 +56,7 @@ class Load:
         self.asked: dict[str, Asked] = {}
         self.under_way = 0
         self.strangers = 0
-        """Outcomes of referrals that nobody asked for."""
+        """Outcomes of referrals that were not requested."""
         self.stoppers = 0
         """Referrals that kill every worker that fetches them."""
         self.sent_twice = 0
@@ -64,11 +64,11 @@ class Load:
 
     @property
     def done(self) -> int:
-        """How many have an outcome."""
+        """The number of referrals with an outcome."""
         return len(self.asked) - self.under_way
 
     async def ask(self) -> None:
-        """Ask for all referrals, not too many at a time."""
+        """Request all referrals, a limited number at a time."""
         while len(self.asked) < self._count:
             if self.under_way > _BACKLOG:
                 await asyncio.sleep(0.02)
@@ -80,7 +80,7 @@ class Load:
                 await asyncio.gather(*(self._send(referral_id) for referral_id in batch))
 
     def _invent(self) -> str:
-        """A referral, and what is to happen to it."""
+        """Create a referral with the fate that it must meet."""
         referral_id = str(uuid.UUID(int=self.random.getrandbits(128), version=4))
         must = "event"
         if len(self.asked) % _STOPPERS_EVERY == 150:
@@ -117,7 +117,7 @@ class Load:
             await patiently(self.requests.put, Message(text.encode()))
 
     async def _ask_over_http(self, referral_ids: list[str]) -> None:
-        """As a caller does: again until each is queued."""
+        """Retry as a caller does, until each is queued."""
         while referral_ids:
             await self._platform.up.wait()
             try:
@@ -154,7 +154,7 @@ class Load:
 
 
 async def patiently(act: Callable[..., Coroutine[Any, Any, Any]], *arguments: Any) -> Any:
-    """Whatever the queue service goes through, do it in the end."""
+    """Retry an operation until the queue service accepts it."""
     while True:
         try:
             return await act(*arguments)
@@ -165,7 +165,7 @@ async def patiently(act: Callable[..., Coroutine[Any, Any, Any]], *arguments: An
 
 
 class _Caller:
-    """Tokens for a caller beside the app."""
+    """A credential for a client other than the app."""
 
     def __init__(self, stack: Stack) -> None:
         self._issuer = stack.issuer
@@ -181,7 +181,7 @@ class _Caller:
 
 
 def open_queues(stack: Stack, session: aiohttp.ClientSession, queues: Queues) -> tuple[Queue, Queue, Queue]:
-    """The queues of requests, events and rejects, as somebody beside the app uses them."""
+    """The queues of requests, events and rejects, as a client other than the app uses them."""
     requests, events, rejects = (
         open_queue(queue.url, session, TokenSource(lambda: _Caller(stack)), 256 * 1024)
         for queue in (queues.requests, queues.events, queues.rejects)

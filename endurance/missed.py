@@ -1,4 +1,4 @@
-"""Nothing missed, tried: referrals change, some notifications never come, hosts, workers and the table are in trouble.
+"""Check that no change is missed: some notifications never arrive; hosts, workers and the table fail.
 
 The run fails if the last version of a referral is not published in the end, if an event names a predecessor that was
 not published, or if its `changed` are not the fields that differ from that predecessor's.
@@ -36,7 +36,7 @@ from referral_fn.queues.base import Message
 
 DEFAULT_N = 500
 DROPPED = 0.05
-"""The share of notifications that never come."""
+"""The share of notifications that never arrive."""
 
 _CHANGED_AGAIN = 0.3
 """The share of referrals that change once more."""
@@ -113,7 +113,7 @@ class Run:
         self.referrals.clear()
 
     def calls(self) -> int:
-        """How many calls Partner Center was sent."""
+        """The number of calls to Partner Center."""
         return len(self._stack.partner_center.calls)
 
     def missing(self) -> list[str]:

@@ -116,9 +116,9 @@ async def _until(moment: float, progress: Progress, bar: Any, started: float, ho
 
 async def _collect(events: Queue, arrived: dict[str, float]) -> None:
     while True:
-        for held in (taken := await events.take(60)):
-            arrived.setdefault(json.loads(held.body)["subject"], time.monotonic())
-            await events.remove(held)
+        for message in (taken := await events.take(60)):
+            arrived.setdefault(json.loads(message.body)["subject"], time.monotonic())
+            await events.remove(message)
         if not taken:
             await asyncio.sleep(0.1)
 
@@ -127,7 +127,7 @@ def _most(moments: Any) -> int:
     return max(Counter(int(moment) for moment in moments).values(), default=0)
 
 
-def plot(found: dict[str, Any], path: Path) -> None:
+def plot(figures: dict[str, Any], path: Path) -> None:
     """Draw the calls per hour, and the arrivals, as SVG."""
     import matplotlib as mpl  # noqa: PLC0415 - half a second
 
@@ -135,12 +135,12 @@ def plot(found: dict[str, Any], path: Path) -> None:
     from matplotlib import pyplot as plt  # noqa: PLC0415
 
     mpl.rcParams["svg.hashsalt"] = "referral-fn"
-    last = int(max(found["calls"] + found["arrivals"], default=HOURS)) + 2
+    last = int(max(figures["calls"] + figures["arrivals"], default=HOURS)) + 2
     figure, axes = plt.subplots(figsize=(9, 4), layout="constrained")
     axes.axvspan(0, HOURS / 2, color="#d62728", alpha=0.10, label="connections break")
     axes.axvspan(HOURS / 2, HOURS, color="#ff7f0e", alpha=0.15, label="503, Retry-After: an hour")
-    axes.hist(found["calls"], bins=range(last), color="#1f77b4", label="calls to Partner Center")
-    axes.hist(found["arrivals"], bins=range(last), color="#2ca02c", histtype="step", linewidth=2, label="events")
+    axes.hist(figures["calls"], bins=range(last), color="#1f77b4", label="calls to Partner Center")
+    axes.hist(figures["arrivals"], bins=range(last), color="#2ca02c", histtype="step", linewidth=2, label="events")
     axes.set(xlabel="hours since it went down", ylabel="in an hour", xlim=(0, last), yscale="symlog")
     axes.legend()
     figure.savefig(path, metadata={"Date": None})
@@ -156,13 +156,15 @@ def main() -> int:
     parser.add_argument("--plot", type=Path, help="where to draw it, an .svg")
     options = parser.parse_args()
     with Progress(console=Console(stderr=True)) as progress, contextlib.suppress(KeyboardInterrupt):
-        found = asyncio.run(run(options.n, options.hour, progress, options.queue))
+        figures = asyncio.run(run(options.n, options.hour, progress, options.queue))
     if options.plot:
-        plot(found, options.plot)
-    for what, value in found.items():
+        plot(figures, options.plot)
+    for what, value in figures.items():
         if not isinstance(value, list):
             print(f"{what:<40}{value:>10,}")
-    return 0 if found["arrived"] == options.n and not found["rejected"] and not found["in the poison queue"] else 1
+    return (
+        0 if figures["arrived"] == options.n and not figures["rejected"] and not figures["in the poison queue"] else 1
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Azure's part in a run: starts the app's host again whenever it is gone, and kills hosts and workers when told to."""
+"""Azure's part in a run: restarts the app's host whenever it has exited, and kills hosts and workers on request."""
 
 import asyncio
 import re
@@ -30,7 +30,7 @@ class Platform:
         """Of hosts and workers."""
         self.ended_by_themselves = 0
         self.peak_memory = 0
-        """Bytes that a worker held at most."""
+        """The highest peak memory of a worker in bytes."""
         self.logged: Counter[str] = Counter()
 
     async def __aenter__(self) -> Self:
@@ -46,7 +46,7 @@ class Platform:
         while True:
             environment, self._overrides = self._environment | self._overrides, {}
             async with self._stack.host(environment, 0, *_HOST_OPTIONS) as self.host:
-                self.host.heard = self._hear
+                self.host.on_log_line = self._hear
                 self.up.set()
                 status = await self.host.ended()
                 self.up.clear()

@@ -1,4 +1,4 @@
-"""Run the app on this machine, and watch a referral go through it: `make run`."""
+"""Run the app on this machine and follow a referral through it: `make run`."""
 
 import argparse
 import asyncio
@@ -20,15 +20,15 @@ from local_stack.stand_ins.referrals import REFERRALS, SEED
 
 APP_PORT = 7071
 AZURITE_PORT = 10001
-_PATIENCE = 30
-"""Seconds that an event may take to come out of the queue."""
+_EVENT_TIMEOUT = 30
+"""Seconds to wait for an event."""
 
 console = Console(highlight=False, soft_wrap=True)
 
 
 async def run(*, once: bool, auth: str, kind: str) -> None:
-    """Start everything, send the seed's referral both ways, and stay up unless it was to be once."""
-    _end_in_order()
+    """Start everything, forward the first referral over HTTP and by queue, and keep running unless `once`."""
+    _cancel_on_signal()
     with console.status("Starting Azurite and the stand-ins"):
         stack_running = running(AZURITE_PORT)
         stack = await stack_running.__aenter__()
@@ -38,7 +38,7 @@ async def run(*, once: bool, auth: str, kind: str) -> None:
             stack.partner_center.wants_user = True
             await _show_consent(stack, stack.environment(queues, REFERRALS_AUTH=auth))
         async with opened(stack, queues, APP_PORT, REFERRALS_AUTH=auth) as page:
-            _show_places(stack, page, queues)
+            _show_addresses(stack, page, queues)
             await _show_both_ways(page, queues)
             await _show_webhook(stack, page, queues)
             if not once:
@@ -48,29 +48,31 @@ async def run(*, once: bool, auth: str, kind: str) -> None:
         await stack_running.__aexit__(None, None, None)
 
 
-def _end_in_order() -> None:
-    """End this task when told to stop or when the terminal is closed: what it started would outlive it otherwise."""
+def _cancel_on_signal() -> None:
+    """Cancel this task on a signal or when the terminal closes, so that no child process outlives it."""
     task = asyncio.current_task()
 
     def end() -> None:
-        if task and not task.cancelling():  # a closed terminal says so twice, and the second must not cut short the end
+        if (
+            task and not task.cancelling()
+        ):  # a closed terminal sends two signals; the second must not interrupt the clean-up
             task.cancel()
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, end)
 
 
-def _show_places(stack: Stack, page: Page, queues: Queues) -> None:
+def _show_addresses(stack: Stack, page: Page, queues: Queues) -> None:
     names = ", ".join(queue.name for queue in (queues.requests, queues.events, queues.rejects))
     azurite, bus = stack.azurite.account_url, stack.service_bus.url
     where_queues = (bus, f"stand-in for Service Bus: {names}")
     if not queues.events.url.startswith("sb://"):
-        where_queues = (azurite + _taken(azurite, AZURITE_PORT), f"Azurite: {names}")
+        where_queues = (azurite + _port_note(azurite, AZURITE_PORT), f"Azurite: {names}")
     console.print(f"Functions worker: {page.host.worker_library} (Microsoft)")
     console.print("[bold]Running on this machine[/]")
     for what, where, how in (
-        ("the page", page.url + _taken(page.url, APP_PORT), "referrals as they go through; faults to try"),
-        ("the app", f"{page.url}/api", "function_app.py, in a small Functions host of this project's own"),
+        ("the page", page.url + _port_note(page.url, APP_PORT), "shows referrals in progress; can inject faults"),
+        ("the app", f"{page.url}/api", "function_app.py, run by this project's own small Functions host"),
         ("queues", *where_queues),
         ("Partner Center", stack.partner_center_url, f"stand-in with {len(REFERRALS)} referrals"),
         ("identity endpoint", stack.identity_url, "stand-in for App Service's"),
@@ -79,18 +81,18 @@ def _show_places(stack: Stack, page: Page, queues: Queues) -> None:
     ):
         console.print(f"  {what:<18} {where:<41} {how}")
     schedule = SETTINGS["REFERRALS_DEFERRAL_SCHEDULE"]
-    console.print(f"So that a person sees them, deferrals last {schedule} seconds here, and quick attempts 2.\n")
+    console.print(f"For demonstration, deferrals last {schedule} seconds and quick retries at most 2.\n")
 
 
-def _taken(url: str, usual: int) -> str:
+def _port_note(url: str, usual: int) -> str:
     return "" if f":{usual}" in url else f" (port {usual} is taken)"
 
 
 async def _show_both_ways(page: Page, queues: Queues) -> None:
-    """Forward the seed's referral by HTTP and by queue, and compare the events that come out.
+    """Forward the first referral over HTTP and by queue, and compare the two events.
 
     Raises:
-        HostError: no event came, or the two differ in their IDs.
+        HostError: there was no event, or the two have different IDs.
     """
     referral_id = SEED["id"]
     started = time.perf_counter()
@@ -111,7 +113,7 @@ async def _show_both_ways(page: Page, queues: Queues) -> None:
 
     console.print(JSON.from_data(first))
     if first["id"] != second["id"]:
-        raise HostError("The two events are of the same referral, and should have the same id.")
+        raise HostError("The two events are for the same referral and should have the same id.")
     console.print(f"\n[green]Both events have the id[/] {first['id']}\n")
 
 
@@ -119,45 +121,49 @@ async def _show_consent(stack: Stack, environment: dict[str, str]) -> None:
     """Sign a user in from the command line, before the app starts.
 
     Raises:
-        HostError: nobody signed in.
+        HostError: the sign-in failed.
     """
     console.print("[bold]consent[/]  python -m referral_fn consent")
-    status, said = await stack.run_command(environment, "consent", "--flow", "device", "--auth", "managed-identity")
-    console.print("".join(f"         {line}\n" for line in said.splitlines()), markup=False)
+    status, output = await stack.run_command(environment, "consent", "--flow", "device", "--auth", "managed-identity")
+    console.print("".join(f"         {line}\n" for line in output.splitlines()), markup=False)
     if status:
-        raise HostError("Without a consent there is no token for Partner Center.")
+        raise HostError("Without consent there is no token for Partner Center.")
 
 
 async def _show_webhook(stack: Stack, page: Page, queues: Queues) -> None:
     """Register the webhook from the command line, change a referral, and show the event that follows.
 
     Raises:
-        HostError: the registration failed, or no event came.
+        HostError: the registration failed, or there was no event.
     """
     url = f"{page.url}/api/webhooks/partner-center"
     console.print(f"[bold]by webhook[/]  python -m referral_fn webhook register --url {url}")
     command = ("webhook", "register", "--url", url, "--api", stack.partner_center_url)
-    status, said = await stack.run_command(stack.environment(queues), *command)
+    status, output = await stack.run_command(stack.environment(queues), *command)
     if status:
-        raise HostError(f"The webhook could not be registered: {said}")
+        raise HostError(f"The webhook could not be registered: {output}")
     changed = REFERRALS[3]
     attempts = await stack.webhooks.change(changed["id"], status="Closed", substatus="Won", eTag='"changed"')
-    console.print(f"            Partner Center changes {changed['id']}, and notifies: {attempts[-1]['responseCode']}")
+    console.print(
+        f"            Partner Center changes {changed['id']}, and notifies the app: {attempts[-1]['responseCode']}"
+    )
     event = await _next_event(page)
-    console.print(f"            event [green]{event['id']}[/] came out, caused by {event['cause']}\n")
+    console.print(f"            event [green]{event['id']}[/] arrived, caused by {event['cause']}\n")
 
 
 async def _next_event(page: Page) -> dict[str, Any]:
-    """The next event that comes out of its queue.
+    """Wait for the next event.
 
     Raises:
-        HostError: none came.
+        HostError: there was none in time.
     """
     try:
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(_EVENT_TIMEOUT):
             return (await page.outcomes.get())[1]
     except TimeoutError:
-        raise HostError(f"No event came within {_PATIENCE} seconds. The app said:\n{page.host.log[-2000:]}") from None
+        raise HostError(
+            f"No event came within {_EVENT_TIMEOUT} seconds. The app's log:\n{page.host.log[-2000:]}"
+        ) from None
 
 
 def _show_what_to_try(stack: Stack, page: Page) -> None:
@@ -166,16 +172,16 @@ def _show_what_to_try(stack: Stack, page: Page) -> None:
     console.print(f"  curl -X POST {page.url}/api/referrals/{another}")
     console.print(f'  curl -X POST {page.url}/api/referrals -d \'{{"referralIds": ["{another}", "no ID"]}}\'')
     console.print(f"  curl {page.url}/api/health")
-    console.print("Change a referral in Partner Center, which notifies the webhook:")
+    console.print("Change a referral in Partner Center, which then notifies the webhook:")
     console.print(f'  curl -k -X PATCH {stack.partner_center_url}/_referrals/{another} -d \'{{"status": "Active"}}\'')
-    console.print("Make Partner Center throttle, and lift that again (events arrive late, none is lost):")
+    console.print("Make Partner Center throttle, then stop (events arrive late, none is lost):")
     console.print(f'  curl -k -X PUT {stack.partner_center_url}/_faults -d \'{{"kind": "status", "status": 429}}\'')
     console.print(f"  curl -k -X DELETE {stack.partner_center_url}/_faults")
 
 
 async def _watch(page: Page) -> None:
-    """Show each further outcome until somebody presses Ctrl-C."""
-    console.print("Ctrl-C ends it. What comes out of the queues:\n")
+    """Print each event and reject until Ctrl-C is pressed."""
+    console.print("Press Ctrl-C to stop. Events and rejects:\n")
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -191,14 +197,14 @@ async def _show_outcomes(page: Page) -> None:
 
 def _show(queue: AnyQueue, event: dict[str, Any]) -> None:
     data = event["data"]
-    said = f"[red]{data['reason']}[/] {data['detail']}" if "reason" in data else data.get("name", "")
-    console.print(f"{queue.name}  {event['id']}  {said}")
+    summary = f"[red]{data['reason']}[/] {data['detail']}" if "reason" in data else data.get("name", "")
+    console.print(f"{queue.name}  {event['id']}  {summary}")
 
 
 def main() -> int:
-    """Run it from the command line. Returns the exit status."""
+    """The command line. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m local_stack", description=__doc__)
-    parser.add_argument("--once", action="store_true", help="end by itself once both events have come out")
+    parser.add_argument("--once", action="store_true", help="exit once the first events have arrived")
     modes = ["managed-identity", "federated-app", "app-user"]
     parser.add_argument("--auth", choices=modes, default=modes[0], help="the app's REFERRALS_AUTH")
     kinds = [STORAGE, SERVICE_BUS]

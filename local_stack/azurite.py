@@ -21,7 +21,7 @@ from local_stack.stand_ins.tokens import Issuer
 
 ACCOUNT = "devstoreaccount1"
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
-"""Azurite's documented development account; a secret to nobody."""
+"""Azurite's documented development account; it is public."""
 
 _ROOT = Path(__file__).parent.parent
 _START_SECONDS = 60
@@ -29,11 +29,11 @@ _PEEK = 32
 
 
 class AzuriteError(RuntimeError):
-    """Azurite is not there, or does not start; the message says what to do."""
+    """Azurite is not installed or does not start; the message says what to do."""
 
 
 class _Service:
-    """One of Azurite's services. Without a folder it keeps everything in memory."""
+    """One of Azurite's services. Without a folder it stores everything in memory."""
 
     service_name: ClassVar[str]
 
@@ -46,7 +46,7 @@ class _Service:
 
     @property
     def origin(self) -> str:
-        """Where it listens."""
+        """Its base URL."""
         return f"https://{HOST}:{self.port}"
 
     @property
@@ -63,7 +63,7 @@ class _Service:
         await self.stop()
 
     async def start(self) -> None:
-        """Start it, and wait until it answers.
+        """Start it, and wait until it is ready.
 
         Raises:
             AzuriteError: it is not installed, or did not come up.
@@ -84,28 +84,28 @@ class _Service:
         output = self._process.stdout
         try:
             async with asyncio.timeout(_START_SECONDS):
-                said = b""
-                while output and b" successfully " not in said:
+                startup_log = b""
+                while output and b" successfully " not in startup_log:
                     line = await output.readline()
                     if not line:
-                        raise AzuriteError(f"Azurite did not start: {said.decode(errors='replace').strip()}")
-                    said += line
+                        raise AzuriteError(f"Azurite did not start: {startup_log.decode(errors='replace').strip()}")
+                    startup_log += line
         except TimeoutError:
             await self.stop()
-            raise AzuriteError(f"Azurite did not answer within {_START_SECONDS} seconds") from None
-        except BaseException:  # Ctrl-C is no Exception, and Azurite, in a session of its own, does not see it
+            raise AzuriteError(f"Azurite was not ready within {_START_SECONDS} seconds") from None
+        except BaseException:  # includes Ctrl-C, whose signal does not reach Azurite's own session
             await self.stop()
             raise
 
     async def restart(self) -> None:
-        """End it in an orderly way, and start it again with what it kept on disk."""
+        """Stop it gracefully, and restart it with the data it has on disk."""
         if self._process:
             os.killpg(self._process.pid, signal.SIGTERM)
             await self._process.wait()
         await self.start()
 
     async def stop(self) -> None:
-        """End it at once, and all its processes: where Node comes from PyPI, `node` is a script that starts another."""
+        """Kill all its processes: `node` from PyPI is a script that starts the real one."""
         if self._process and self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
@@ -138,7 +138,7 @@ class Azurite(_Service):
 
 
 class Tables(_Service):
-    """The table service. It is started when a table is first wanted."""
+    """The table service. It is started when the first table is created."""
 
     service_name = "table"
 
@@ -157,7 +157,7 @@ class Tables(_Service):
 
 
 class Queue:
-    """One queue of Azurite's, as a test or a person looks at it."""
+    """A queue in Azurite, for tests and demonstrations."""
 
     def __init__(self, azurite: Azurite, name: str) -> None:
         self.name = name
@@ -165,19 +165,19 @@ class Queue:
         self.client: QueueClient = azurite.service.get_queue_client(name)
 
     async def send(self, text: str) -> None:
-        """Put a message on it, as it is."""
+        """Send a message unchanged."""
         await self.client.send_message(text, time_to_live=-1)
 
     async def texts(self) -> list[str]:
-        """The first 32 messages that can be seen, decoded from base64."""
+        """The first 32 visible messages, decoded from base64."""
         return [decode(message.content) for message in await self.client.peek_messages(max_messages=_PEEK)]
 
     async def documents(self) -> list[Any]:
-        """The same as JSON."""
+        """The visible messages, parsed as JSON."""
         return [json.loads(text) for text in await self.texts()]
 
     async def take(self) -> Any | None:
-        """Take a message out of it, as JSON; none where none can be seen."""
+        """Remove a message and return it as JSON; None if none is visible."""
         message = await self.client.receive_message()
         if message is None:
             return None
@@ -185,21 +185,21 @@ class Queue:
         return json.loads(decode(message.content))
 
     async def count(self) -> int:
-        """How many messages it holds, hidden ones included."""
+        """The number of messages, hidden ones included."""
         return (await self.client.get_queue_properties()).approximate_message_count or 0
 
     async def clear(self) -> None:
-        """Remove every message, hidden ones included."""
+        """Remove all messages, hidden ones included."""
         await self.client.clear_messages()
 
 
 def decode(content: str) -> str:
-    """What a message of ours says."""
+    """The text of a message that this app sent."""
     return base64.b64decode(content).decode()
 
 
 def _command(service: str) -> list[str]:
-    """Node, and the service's program: where bootstrap.py put them."""
+    """The command line: Node and the service's script, as installed by bootstrap.py."""
     program = Path(os.environ.get("AZURITE_PATH", _ROOT / ".venv" / "azurite" / "node_modules" / "azurite"))
     main = program / "dist" / "src" / service / "main.js"
     beside_python = _ROOT / ".venv" / "bin" / "node"

@@ -1,4 +1,4 @@
-"""Everything the app needs around it, and the app's own host as a process."""
+"""The services that the app depends on, and the app's host as a process."""
 
 import asyncio
 import contextlib
@@ -25,37 +25,37 @@ from local_stack.stand_ins.webhooks import Webhooks
 
 ROOT = Path(__file__).parent.parent
 REFRESH_TOKEN_SECRET = "referrals-refresh-token"
-_TELLING = 40
+_SUFFIX_LENGTH = 40
 
 
 class Countable(Protocol):
-    """Something with messages in it."""
+    """Something that contains messages."""
 
     name: str
 
     async def count(self) -> int:
-        """How many, hidden ones included."""
+        """The number of messages, hidden ones included."""
 
     async def clear(self) -> None:
-        """Remove every message, hidden ones included."""
+        """Remove all messages, hidden ones included."""
 
 
 class AnyQueue(Countable, Protocol):
-    """A queue of either kind, as a test or a person looks at it."""
+    """A queue of either kind, for tests and demonstrations."""
 
     url: str
 
     async def send(self, text: str) -> None:
-        """Put a message on it, as it is."""
+        """Send a message unchanged."""
 
     async def texts(self) -> list[str]:
-        """The first messages that can be seen."""
+        """The first visible messages."""
 
     async def documents(self) -> list[Any]:
-        """The same as JSON."""
+        """The visible messages, parsed as JSON."""
 
     async def take(self) -> Any | None:
-        """Take a message out of it, as JSON; none where none can be seen."""
+        """Remove a message and return it as JSON; None if none is visible."""
 
 
 STORAGE, SERVICE_BUS = "storage", "servicebus"
@@ -69,7 +69,7 @@ class Queues:
     rejects: AnyQueue
     requests: AnyQueue
     poison: Countable
-    """What the host, or the broker, has given up."""
+    """The host's poison queue, or the broker's dead letters."""
 
 
 @dataclass
@@ -92,8 +92,8 @@ class Stack:
     vault_url: str
 
     def leaked(self, text: str) -> bool:
-        """Whether a text holds the end of any token that was given out; a signature, if it is a signed one."""
-        return any(secret[-_TELLING:] in text for secret in self.issuer.secrets)
+        """Whether a text contains the end of any issued token (of a signed one, part of its signature)."""
+        return any(secret[-_SUFFIX_LENGTH:] in text for secret in self.issuer.secrets)
 
     async def queues(
         self,
@@ -104,13 +104,13 @@ class Stack:
         dedup_seconds: float = 0,
         **options: Any,
     ) -> Queues:
-        """Make the queues of one installation: `{prefix}referral-events` and so on.
+        """Create the queues of one installation: `{prefix}referral-events` and so on.
 
         Args:
             prefix: of their names.
             inbound: the kind of the requests queue.
             outbound: the kind of the other two.
-            dedup_seconds: for how long Service Bus's events queue drops events it has had.
+            dedup_seconds: the duplicate detection window of Service Bus's events queue.
             options: of Service Bus's requests queue, such as `sessions`.
         """
         events = await self._queue(outbound, f"{prefix}referral-events", dedup_seconds=dedup_seconds)
@@ -128,15 +128,15 @@ class Stack:
         return queue
 
     async def fresh_queues(self, **kinds: Any) -> Queues:
-        """Queues that nobody else uses."""
+        """Create queues for one test only."""
         return await self.queues(f"q{uuid.uuid4().hex[:12]}-", **kinds)
 
     async def fresh_table(self) -> str:
-        """Create a table that nobody else uses. Returns its URL, for `STATE_URL`."""
+        """Create a table for one test only. Returns its URL, for `STATE_URL`."""
         return await self.tables.create(f"t{uuid.uuid4().hex}", self.issuer)
 
     def environment(self, queues: Queues, **overrides: str) -> dict[str, str]:
-        """The app settings, and what the machine's identity is reached by. An empty override unsets."""
+        """The app settings and the managed identity's variables. An empty override removes a setting."""
         settings = {
             "REFERRALS_URL": f"{self.partner_center_url}/v1.0/engagements/referrals/{{referralId}}",
             "REFERRALS_AUTH": "managed-identity",
@@ -169,7 +169,7 @@ class Stack:
 
     @contextlib.asynccontextmanager
     async def host(self, environment: dict[str, str], port: int = 0, *options: str) -> AsyncIterator[Host]:
-        """The app under the Functions host, as a process with these settings and options, until left.
+        """Run the app under the Functions host, as a process with these settings and options.
 
         Raises:
             HostError: it did not come up.
@@ -192,7 +192,7 @@ class Stack:
             await host.stop()
 
     async def run_command(self, environment: dict[str, str], *arguments: str) -> tuple[int, str]:
-        """Run `python -m referral_fn` with these settings. Returns its exit status, and what it said."""
+        """Run `python -m referral_fn` with these settings. Returns its exit status and its output."""
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "referral_fn", *arguments),
             cwd=ROOT,
@@ -201,12 +201,12 @@ class Stack:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
-        said, _ = await process.communicate()
-        return process.returncode or 0, said.decode()
+        output, _ = await process.communicate()
+        return process.returncode or 0, output.decode()
 
 
 def _inherited() -> dict[str, str]:
-    """What a process of ours takes from this one's environment; the rest of its own is settings."""
+    """The variables that a child process inherits; all others are settings."""
     kept = {"PATH", "HOME", "LANG"}
     return {name: value for name, value in os.environ.items() if name in kept or name.startswith("COVERAGE_")}
 

@@ -82,7 +82,7 @@ def check_answer(method: str, path: str, status: int, content_type: str, body: A
 
 
 async def run(*command: str, folder: Path = ROOT, **environment: str) -> str:
-    """Run a command that must succeed, with what is installed for the tests on its path. Returns what it said."""
+    """Run a command that must succeed, with what is installed for the tests on its path. Returns its output."""
     process = await asyncio.create_subprocess_exec(
         *command,
         cwd=folder,
@@ -91,6 +91,6 @@ async def run(*command: str, folder: Path = ROOT, **environment: str) -> str:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    said = (await process.communicate())[0].decode()
-    assert process.returncode == 0, said
-    return said
+    output = (await process.communicate())[0].decode()
+    assert process.returncode == 0, output
+    return output

@@ -50,7 +50,7 @@ def request_(stand_ins: Stack) -> ReferralRequest:
     return ReferralRequest(referral_id, attempt=2, trace=CALLER, cause="referral-updated")
 
 
-def said(caplog: pytest.LogCaptureFixture, event: str) -> Any:
+def logged(caplog: pytest.LogCaptureFixture, event: str) -> Any:
     """The one log record of that name, as attributes, which must be what its message says."""
     (record,) = (record for record in caplog.records if getattr(record, "event", None) == event)
     document = json.loads(record.getMessage())
@@ -68,7 +68,7 @@ async def test_a_forwarded_referral_is_told_by_its_ids_and_stages(
     caplog.set_level(logging.INFO)
     outcome = await forwarder.forward(request_)
     assert isinstance(outcome, Forwarded)
-    record = said(caplog, "referral.forwarded")
+    record = logged(caplog, "referral.forwarded")
     assert (record.referralId, record.attempt, record.cause) == (request_.referral_id, 2, "referral-updated")
     assert record.eventId == outcome.event.id
     assert uuid.UUID(record.requestId)
@@ -80,7 +80,7 @@ async def test_a_failed_attempt_is_told_with_what_support_asks_for(
 ) -> None:
     stand_ins.partner_center.faults[request_.referral_id] = Fault("status", status=500)
     await forwarder.forward(request_)
-    record = said(caplog, "attempt.failed")
+    record = logged(caplog, "attempt.failed")
     assert (record.reason, record.status, record.code) == ("upstream-unavailable", 500, "generalException")
     assert uuid.UUID(record.requestId)
     assert uuid.UUID(record.clientRequestId)
@@ -93,14 +93,14 @@ async def test_fetch_and_publish_are_spans_of_the_callers_trace(
 ) -> None:
     outcome = await forwarder.forward(request_)
     assert isinstance(outcome, Forwarded)
-    found = by_name(spans)
-    assert set(found) == {"fetch", "publish"}
-    for span in found.values():
+    named = by_name(spans)
+    assert set(named) == {"fetch", "publish"}
+    for span in named.values():
         assert CALLER.traceparent
         assert span.context and f"{span.context.trace_id:032x}" == CALLER.traceparent.split("-")[1]
         assert span.parent and f"{span.parent.span_id:016x}" == CALLER.traceparent.split("-")[2]
         assert span.attributes and span.attributes["referral.id"] == request_.referral_id
-    fetch, publish = found["fetch"], found["publish"]
+    fetch, publish = named["fetch"], named["publish"]
     assert (fetch.kind, publish.kind) == (trace.SpanKind.CLIENT, trace.SpanKind.PRODUCER)
     assert publish.attributes and publish.attributes["messaging.destination.name"] == bus_queues.events.name
     assert publish.attributes["messaging.message.id"] == outcome.event.id

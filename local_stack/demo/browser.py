@@ -1,4 +1,4 @@
-"""Debian's Chromium without a window, and a picture of the local stack's page: `make screenshot`."""
+"""Headless Chromium, and a screenshot of the local stack's page: `make screenshot`."""
 
 import argparse
 import asyncio
@@ -17,25 +17,25 @@ from local_stack.stack import ROOT, running
 from local_stack.stand_ins.referrals import REFERRALS, SEED
 from local_stack.stand_ins.webhooks import EVENTS
 
-PICTURE = ROOT / "docs" / "page.png"
+SCREENSHOT = ROOT / "docs" / "page.png"
 
 
 class NoBrowserError(RuntimeError):
-    """There is no Chromium; the message says what to do."""
+    """Chromium is not installed; the message says how to install it."""
 
 
 @contextlib.asynccontextmanager
 async def chromium() -> AsyncIterator[Browser]:
-    """A browser, until left.
+    """Run a headless browser.
 
     Raises:
-        NoBrowserError: this machine has none.
+        NoBrowserError: Chromium is not installed.
     """
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if not program:
         raise NoBrowserError("This needs Chromium; on Debian: apt-get install chromium")
     async with async_playwright() as playwright:
-        # its sandbox wants privileges that root in a container has not; the one page it opens is our own
+        # the sandbox needs privileges that root in a container lacks; the browser opens only our own page
         browser = await playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         try:
             yield browser
@@ -43,12 +43,12 @@ async def chromium() -> AsyncIterator[Browser]:
             await browser.close()
 
 
-async def take_picture(to: Path, width: int, height: int, *, dark: bool) -> None:
-    """Send some referrals, one of which is rejected and one deferred, and take a picture of the page."""
+async def take_screenshot(to: Path, width: int, height: int, *, dark: bool) -> None:
+    """Send some referrals, one of them rejected and one deferred, and save a screenshot."""
     async with running() as stack, demo.opened(stack, await stack.queues()) as served, chromium() as browser:
         url = f"{served.url}/api/webhooks/partner-center"
-        own = {"WebhookUrl": url, "WebhookEvents": EVENTS, "SignatureTokenToMsSignatureHeader": True}
-        stack.webhooks.registration = own
+        registration_body = {"WebhookUrl": url, "WebhookEvents": EVENTS, "SignatureTokenToMsSignatureHeader": True}
+        stack.webhooks.registration = registration_body
         tab = await browser.new_page(
             viewport={"width": width, "height": height},
             color_scheme="dark" if dark else "light",
@@ -64,7 +64,7 @@ async def take_picture(to: Path, width: int, height: int, *, dark: bool) -> None
         ):
             if outcome == "Deferred":
                 await tab.get_by_label("Throttles").check()
-                await tab.get_by_text("Trouble is on.").wait_for()
+                await tab.get_by_text("Faults are active.").wait_for()
             known = await tab.locator(f'option[value="{what}"]').count()
             await tab.get_by_label("Referral", exact=True).select_option(what if known else "")
             if not known:
@@ -74,18 +74,18 @@ async def take_picture(to: Path, width: int, height: int, *, dark: bool) -> None
             await tab.locator("#referrals li .state", has_text=outcome).first.wait_for()
             await tab.locator("#referrals > li", has_text="received").first.wait_for()
         await tab.get_by_role("button", name=f"Event of {REFERRALS[6]['name']}").click()
-        picture = Image.open(io.BytesIO(await tab.screenshot()))
-    picture.quantize(256).save(to, optimize=True)
+        screenshot = Image.open(io.BytesIO(await tab.screenshot()))
+    screenshot.quantize(256).save(to, optimize=True)
 
 
 def main() -> None:
-    """Take it from the command line."""
+    """The command line."""
     parser = argparse.ArgumentParser(prog="python -m local_stack.demo.browser", description=__doc__)
-    parser.add_argument("--to", type=Path, default=PICTURE)
+    parser.add_argument("--to", type=Path, default=SCREENSHOT)
     parser.add_argument("--size", type=int, nargs=2, default=(1280, 1050), metavar=("WIDTH", "HEIGHT"))
     parser.add_argument("--dark", action="store_true")
     options = parser.parse_args()
-    asyncio.run(take_picture(options.to, *options.size, dark=options.dark))
+    asyncio.run(take_screenshot(options.to, *options.size, dark=options.dark))
 
 
 if __name__ == "__main__":

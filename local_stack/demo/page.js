@@ -2,14 +2,14 @@
 
 const byId = (id) => document.getElementById(id);
 const SHOWN = 100;
-const ASKED = "fetching";
+const FETCHING = "fetching";
 
-/* What the stack has told, by referral ID, or by message ID where a message names no referral. */
+/* Rows by referral ID, or by message ID if the message names no referral. */
 const names = new Map();
 const rows = new Map();
 const changed = new Set();
-const came = { events: 0, rejects: 0 };
-let live = false; // false while the past is being told
+const outcomeCounts = { events: 0, rejects: 0 };
+let live = false; // false while the history is replayed
 let shown = null;
 
 /* ---- the stream ---- */
@@ -20,7 +20,7 @@ function connect() {
   stream.onerror = () => {
     live = false;
     say("connection", "Disconnected", "gone");
-    trouble("The local stack has gone. Start it with “make run”: this page reconnects by itself.");
+    trouble("The local stack has stopped. Start it with “make run”; this page reconnects automatically.");
     if (stream.readyState === EventSource.CLOSED) setTimeout(connect, 2000);
   };
 }
@@ -35,7 +35,7 @@ function take(record) {
 function start(record) {
   rows.clear();
   byId("referrals").replaceChildren();
-  came.events = came.rejects = 0;
+  outcomeCounts.events = outcomeCounts.rejects = 0;
   byId("schedule").textContent = record.schedule.replaceAll(",", ", ");
   const select = byId("referral");
   const before = names.size ? select.value : record.referrals[1]?.id;
@@ -52,8 +52,8 @@ function present(record) {
   live = true;
   say("connection", "Connected", "live");
   if (record.waiting === undefined) return;
-  if (record.app === false) trouble("The app has ended. Start it again with “make run”.");
-  else if (record.waiting === null) trouble("The queues do not answer.");
+  if (record.app === false) trouble("The app has stopped. Restart it with “make run”.");
+  else if (record.waiting === null) trouble("The queues do not respond.");
   else trouble("");
   byId("requests").textContent = record.waiting ? record.waiting.requests : "–";
   const { partnerCenter, token, events } = record.faults;
@@ -75,8 +75,8 @@ function rowOf(referralId, messageId) {
 }
 
 function stage(record) {
-  const told = STAGES[record.kind === "log" ? record.event : record.kind];
-  if (told && (record.referralId || record.messageId)) told(rowOf(record.referralId, record.messageId), record);
+  const onStage = STAGES[record.kind === "log" ? record.event : record.kind];
+  if (onStage && (record.referralId || record.messageId)) onStage(rowOf(record.referralId, record.messageId), record);
 }
 
 const STAGES = {
@@ -86,21 +86,21 @@ const STAGES = {
     become(row, "Received");
   },
   "webhook.accepted": (row, { at }) => STAGES.received(row, { by: "webhook", at }),
-  asked(row, { at }) {
+  fetching(row, { at }) {
     if (row.ended || !row.steps.length) STAGES.received(row, { by: "queue", at });
-    if (row.steps.at(-1) !== ASKED) row.steps.push(ASKED);
+    if (row.steps.at(-1) !== FETCHING) row.steps.push(FETCHING);
     become(row, "Fetching");
   },
   "upstream.answered"(row, { status, seconds }) { answered(row, String(status), seconds); },
   "upstream.failed"(row, { error, seconds }) { answered(row, error === "timeout" ? "no answer" : error, seconds); },
   "attempt.failed"(row, { reason }) {
     row.reason = reason;
-    if (row.ended) tell(row);
+    if (row.ended) showCallerError(row);
   },
-  told(row, { status }) {
-    row.steps.push(`caller told ${status}`);
+  responded(row, { status }) {
+    row.steps.push(`caller got ${status}`);
     row.status = status;
-    if (status >= 400) tell(row);
+    if (status >= 400) showCallerError(row);
   },
   "referral.deferred"(row, { seconds, reason, attempt, at }) {
     row.due = Date.parse(at) + seconds * 1000;
@@ -111,7 +111,7 @@ const STAGES = {
   },
   "referral.forwarded"(row) {
     step(row, "forwarded");
-    become(row, row.attempt ? "Forwarded after all" : "Forwarded", "good", true);
+    become(row, row.attempt ? "Forwarded after retries" : "Forwarded", "good", true);
     news(row, "forwarded");
   },
   "referral.rejected"(row, { reason, at }) {
@@ -121,8 +121,8 @@ const STAGES = {
     news(row, `rejected, ${reason}`);
   },
   "handover.failed"(row, { reason }) {
-    row.steps.push(`not handed on, ${reason}`);
-    become(row, "To be delivered again", "wait");
+    row.steps.push(`hand-over failed, ${reason}`);
+    become(row, "Awaiting redelivery", "wait");
   },
   "message.held": (row, { seconds }) => become(row, `Put back for ${seconds} s`, "wait"),
 };
@@ -133,36 +133,36 @@ function become(row, state, tone = "", ended = false) {
   Object.assign(row, { state, tone, ended });
 }
 
-/** A caller may be told before the log that says why has been read. */
-function tell(row) {
-  become(row, `Caller told ${row.status}${row.reason ? `, ${row.reason}` : ""}`, "bad", true);
-  news(row, `the caller was told ${row.status}`);
+/** The response may arrive before the log event that explains it. */
+function showCallerError(row) {
+  become(row, `Caller got ${row.status}${row.reason ? `, ${row.reason}` : ""}`, "bad", true);
+  news(row, `the caller got ${row.status}`);
 }
 
 function step(row, text) {
-  row.steps.splice(/^caller told/.test(row.steps.at(-1) ?? "") ? -1 : row.steps.length, 0, text);
+  row.steps.splice(/^caller got/.test(row.steps.at(-1) ?? "") ? -1 : row.steps.length, 0, text);
 }
 
-/** Quick attempts that end alike are one step. */
+/** Consecutive attempts with the same result are shown as one step. */
 function answered(row, how, seconds) {
-  const told = /^caller told/.test(row.steps.at(-1) ?? "") ? row.steps.pop() : "";
-  if (row.steps.at(-1) === ASKED) row.steps.pop();
+  const callerStep = /^caller got/.test(row.steps.at(-1) ?? "") ? row.steps.pop() : "";
+  if (row.steps.at(-1) === FETCHING) row.steps.pop();
   const took = seconds === undefined ? "" : ` in ${seconds < 1 ? `${Math.round(seconds * 1000)} ms` : `${seconds.toFixed(1)} s`}`;
   const [, before, times] = /^fetch: (.+?)(?: ×(\d+)| in .*)?$/.exec(row.steps.at(-1) ?? "") ?? [];
   if (before === how) row.steps[row.steps.length - 1] = `fetch: ${how} ×${Number(times ?? 1) + 1}`;
   else row.steps.push(`fetch: ${how}${took}`);
-  if (told) row.steps.push(told);
+  if (callerStep) row.steps.push(callerStep);
 }
 
-function outcome({ queue, document: said }) {
-  came[queue] += 1;
-  byId(queue).textContent = came[queue];
-  const row = rowOf(said.subject, said.id.split("/")[0]);
-  row.documents.push({ queue, said });
+function outcome({ queue, document: cloudEvent }) {
+  outcomeCounts[queue] += 1;
+  byId(queue).textContent = outcomeCounts[queue];
+  const row = rowOf(cloudEvent.subject, cloudEvent.id.split("/")[0]);
+  row.documents.push({ queue, cloudEvent });
 }
 
 const clock = (at) => new Date(at).toLocaleTimeString("en-GB");
-const title = (row) => names.get(row.key) ?? (row.named ? row.key : "Message that names no referral");
+const title = (row) => names.get(row.key) ?? (row.named ? row.key : "Message without a referral ID");
 
 function news(row, what) {
   if (live) byId("news").append(Object.assign(document.createElement("span"), { textContent: `${title(row)}: ${what}. ` }));
@@ -229,7 +229,7 @@ function make(tag, className = "", text = "") {
 
 function show(row) {
   shown = row.documents.at(-1);
-  const text = JSON.stringify(shown.said, null, 2);
+  const text = JSON.stringify(shown.cloudEvent, null, 2);
   byId("document-title").textContent = `${shown.queue === "events" ? "Event" : "Reject"}: ${title(row)}`;
   byId("nothing").hidden = true;
   byId("document-actions").hidden = byId("json").hidden = false;
@@ -247,33 +247,33 @@ function show(row) {
 
 byId("copy").addEventListener("click", async () => {
   try {
-    await navigator.clipboard.writeText(JSON.stringify(shown.said, null, 2));
+    await navigator.clipboard.writeText(JSON.stringify(shown.cloudEvent, null, 2));
     say("copied", "Copied.");
   } catch {
-    say("copied", "The browser does not allow copying: select the text instead.", "bad");
+    say("copied", "The browser does not allow copying. Select the text instead.", "bad");
   }
 });
 
 byId("again").addEventListener("click", (event) => act(event.currentTarget, "copied", async () => {
-  await call("POST", "local/requests", JSON.stringify(shown.said));
-  return "Put on referral-requests.";
+  await call("POST", "local/requests", JSON.stringify(shown.cloudEvent));
+  return "Sent to referral-requests.";
 }));
 
-/* ---- sending, and making trouble ---- */
+/* ---- sending, and injecting faults ---- */
 
 async function call(method, path, body) {
-  let answer;
+  let response;
   try {
-    answer = await fetch(path, { method, body });
+    response = await fetch(path, { method, body });
   } catch {
-    throw new Error("The local stack does not answer.");
+    throw new Error("The local stack does not respond.");
   }
-  const said = await answer.json().catch(() => ({}));
-  if (!answer.ok) throw new Error(said.error ?? `${answer.status} ${said.title ?? answer.statusText}. ${said.detail ?? ""}`);
-  return { status: answer.status, said };
+  const result = await response.json().catch(() => ({}));
+  if (!response.ok) throw new Error(result.error ?? `${response.status} ${result.title ?? response.statusText}. ${result.detail ?? ""}`);
+  return { status: response.status, result };
 }
 
-/** Do it once at a time, and say how it went. */
+/** Run one action at a time, and show its result. */
 async function act(button, where, work) {
   if (button?.getAttribute("aria-disabled") === "true") return;
   button?.setAttribute("aria-disabled", "true");
@@ -290,15 +290,15 @@ async function act(button, where, work) {
 const SENDERS = {
   async http(id) {
     const { status } = await call("POST", `api/referrals/${encodeURIComponent(id)}`);
-    return `Answered ${status} with the event.`;
+    return `Response: ${status} with the event.`;
   },
   async queue(id) {
     await call("POST", "local/requests", id);
-    return "Put on referral-requests.";
+    return "Sent to referral-requests.";
   },
   async webhook(id) {
-    const { said } = await call("POST", "local/notifications", JSON.stringify({ referralId: id }));
-    return `Changed in Partner Center; its notification was answered ${said.status ?? "by nobody"}.`;
+    const { result } = await call("POST", "local/notifications", JSON.stringify({ referralId: id }));
+    return `Changed in Partner Center. Response to its notification: ${result.status ?? "none"}.`;
   },
 };
 
@@ -328,7 +328,7 @@ function setFaults() {
   const wanted = { partnerCenter: partnerCenter.value, token: token.checked, events: events.checked };
   act(null, "faulty", async () => {
     await call("PUT", "local/faults", JSON.stringify(wanted));
-    return wanted.partnerCenter || wanted.token || wanted.events ? "Trouble is on." : "All works.";
+    return wanted.partnerCenter || wanted.token || wanted.events ? "Faults are active." : "No faults.";
   });
 }
 

@@ -1,4 +1,4 @@
-"""A trigger's value and metadata as the host hands them to a worker, habits included.
+"""A trigger's value and metadata as the host passes them to a worker, quirks included.
 
 Sources: `WorkerFunctionInvoker.TransformInput` and `Utility.ApplyBindingData` of the Functions host.
 """
@@ -30,7 +30,7 @@ class BindingData:
 def bind(
     body: bytes, data_type: str | None, metadata: Mapping[str, wire.TypedData]
 ) -> tuple[wire.TypedData, dict[str, wire.TypedData]]:
-    """A message's body and metadata as the worker is given them.
+    """A message's body and metadata as the worker receives them.
 
     Text is looked into: a JSON object's members replace the metadata of the same name. Bytes are passed as they are.
 

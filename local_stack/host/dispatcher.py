@@ -1,9 +1,9 @@
-"""Calls functions in a worker, and replaces a worker that died, hangs or was told to restart.
+"""Calls functions in a worker, and replaces a worker that died, hangs or must restart.
 
 Sources: `RpcFunctionInvocationDispatcher`, `GrpcWorkerChannel` and `WebScriptHostExceptionHandler` of the Functions
 host. Its habits, kept here:
 - A worker that dies fails its calls at once.
-- A function that times out has its worker killed. The other calls of that worker are told nothing: each waits for its
+- A function that times out has its worker killed. The other calls of that worker are not notified: each waits for its
   own time-out.
 - A third death with less than 30 minutes between each ends the host. Time-outs do not count.
 - A worker that ends with exit code 0 is not replaced before a call has timed out.
@@ -91,13 +91,13 @@ class Dispatcher:
         """Start the first worker. Returns the app's functions: none where the app cannot be imported."""
         channel = await Channel.start(self._root, self._log)
         try:
-            found = await channel.initialize(self._root)
+            indexed = await channel.initialize(self._root)
         except WorkerStartError as error:
             self._log.error("Host.Startup", f"Worker was unable to load function app: {error}")
             await channel.dispose()
             return []
         self._use(channel)
-        return [Function(one["id"], one["name"], [json.loads(text) for text in one["bindings"]]) for one in found]
+        return [Function(one["id"], one["name"], [json.loads(text) for text in one["bindings"]]) for one in indexed]
 
     async def invoke(self, call: Call, reason: str) -> wire.TypedData | None:
         """Call a function. Returns what it returned.

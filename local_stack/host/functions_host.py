@@ -1,4 +1,4 @@
-"""A small Functions host: runs function_app.py under Microsoft's Python worker library, so that the app can be tried.
+"""A small Functions host: runs function_app.py under Microsoft's Python worker library, for local use.
 
 It does what the real host does with what this app uses of it: HTTP, Storage Queue, Service Bus and timer triggers.
 docs/local-stack.md says what it imitates and by which sources.
@@ -31,7 +31,7 @@ from local_stack.host.timer_listener import TimerListener
 from local_stack.stand_ins.serving import serving
 
 ENDED_BY_ITSELF = 1
-"""The exit status of a host that met an error nobody handles. The platform starts another."""
+"""The exit status after an unhandled error. The platform starts another host."""
 
 
 class Listener(Protocol):
@@ -78,7 +78,7 @@ class Host:
             self._stop.set()
 
     async def run(self) -> int:
-        """Serve until told to stop, or until an error ends the host. Returns the exit status."""
+        """Serve until a signal or a fatal error stops the host. Returns the exit status."""
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, self._stop.set)
         async with self._resources:
@@ -94,7 +94,7 @@ class Host:
         return self._status
 
     async def _stop_listening(self, listening: list[asyncio.Task[None]]) -> None:
-        """Take nothing new, and let calls that a worker has finish for as long as a worker is given."""
+        """Accept nothing new, and let running calls finish within the worker's grace period."""
         self._dispatcher.cancel_waiting()
         for task in listening:
             task.cancel()

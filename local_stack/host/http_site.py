@@ -24,7 +24,7 @@ _TRACE_PARENT = re.compile(r"00-([0-9a-f]{32})-[0-9a-f]{16}-([0-9a-f]{2})\Z")
 
 @dataclass(frozen=True)
 class Route:
-    """Where an HTTP-triggered function is found."""
+    """The route of an HTTP-triggered function."""
 
     function: Function
     segments: tuple[str, ...]
@@ -111,8 +111,8 @@ def new_trace_parent() -> str:
 
 def _child_of(trace_parent: str) -> str:
     """The caller's trace with a span of the host's, which is what the function sees as its parent."""
-    found = _TRACE_PARENT.match(trace_parent)
-    return f"00-{found[1]}-{secrets.token_hex(8)}-{found[2]}" if found else new_trace_parent()
+    match = _TRACE_PARENT.match(trace_parent)
+    return f"00-{match[1]}-{secrets.token_hex(8)}-{match[2]}" if match else new_trace_parent()
 
 
 async def _rpc_http(request: web.Request, params: dict[str, str]) -> dict[str, object]:

@@ -76,11 +76,11 @@ class _Reader:
 
     def take(self) -> str:
         """The next token; empty at the end."""
-        found = _TOKEN.match(self._text, self._at)
-        if not found:
+        match = _TOKEN.match(self._text, self._at)
+        if not match:
             raise NotJsonError(f"unexpected character at {self._at}")
-        self._at = found.end()
-        return found["token"]
+        self._at = match.end()
+        return match["token"]
 
     def members(self, depth: int) -> dict[str, Any]:
         """The rest of an object."""

@@ -1,4 +1,4 @@
-"""A host as a process, as tests and `make run` start it and look at it."""
+"""A host process, as tests and `make run` use it."""
 
 import asyncio
 import contextlib
@@ -10,11 +10,11 @@ from pathlib import Path
 
 _START_SECONDS = 60
 _LINES = 50_000
-"""Lines of its log that a host is remembered by."""
+"""Log lines that are kept per host."""
 
 
 class HostError(RuntimeError):
-    """The Functions host did not come up; the message ends with what it said."""
+    """The Functions host did not start; the message ends with its last log lines."""
 
 
 class Host:
@@ -23,28 +23,28 @@ class Host:
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
         self._lines: deque[str] = deque(maxlen=_LINES)
-        self.heard: Callable[[str], None] = lambda _: None
+        self.on_log_line: Callable[[str], None] = lambda _: None
         """Called with each line of its log."""
         self._changed = asyncio.Condition()
         self._reading = [asyncio.create_task(self._read_log()), asyncio.create_task(self._read_status())]
         self.url = ""
         self.worker_pids: list[int] = []
-        """The process IDs of the workers so far; the last one is at work, unless it has died since."""
+        """The process IDs of all workers so far; the last one is the current worker unless it has died."""
         self.worker_library = ""
         """Name and version of the library that runs in the worker."""
 
     @property
     def log(self) -> str:
-        """What it has logged so far."""
+        """The log so far."""
         return "".join(self._lines)
 
     def forget(self) -> None:
-        """Drop what it has logged so far, before another test looks at its log."""
+        """Clear the log, before another test reads it."""
         self._lines.clear()
 
     @property
     def has_ended(self) -> bool:
-        """Whether the process is gone."""
+        """Whether the process has exited."""
         return self._process.returncode is not None
 
     async def ready(self) -> None:
@@ -63,36 +63,36 @@ class Host:
             raise HostError("The Functions host did not start:\n" + "".join(list(self._lines)[-15:]))
 
     async def says(self, text: str) -> None:
-        """Wait until its log holds the text."""
+        """Wait until the log contains the text."""
         await self._until(lambda: text in self.log)
 
     async def has_started_workers(self, count: int) -> None:
-        """Wait until so many workers have been started in all."""
+        """Wait until this many workers have been started in total."""
         await self._until(lambda: len(self.worker_pids) >= count)
 
     async def stop(self) -> None:
-        """Stop it in an orderly way."""
+        """Stop it gracefully."""
         await self._end(self._process.terminate)
 
     async def kill(self) -> None:
-        """End it at once."""
+        """Kill it."""
         await self._end(self._process.kill)
 
     @property
     def peak_memory(self) -> int:
-        """Bytes: the most its worker ever held at once; 0 where the system does not say."""
+        """The worker's peak memory in bytes; 0 if the system does not report it."""
         with contextlib.suppress(OSError, StopIteration, IndexError):
             lines = Path(f"/proc/{self.worker_pids[-1]}/status").read_text().splitlines()
             return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024
         return 0
 
     def kill_now(self) -> None:
-        """End host and worker at once, without waiting for their end."""
+        """Kill host and worker without waiting for them to exit."""
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
 
     def kill_worker(self) -> None:
-        """End the worker at once, and leave the host, which starts another."""
+        """Kill the worker only. The host starts another one."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.worker_pids[-1], signal.SIGKILL)
 
@@ -115,7 +115,7 @@ class Host:
         while line := await self._process.stderr.readline():  # type: ignore[union-attr]
             async with self._changed:
                 self._lines.append(line.decode(errors="replace"))
-                self.heard(self._lines[-1])
+                self.on_log_line(self._lines[-1])
                 self._changed.notify_all()
 
     async def _read_status(self) -> None:

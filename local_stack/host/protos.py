@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Plain(SimpleNamespace):
-    """A message: what it was made with."""
+    """A message with the attributes that it was created with."""
 
 
 class TypedData(Plain):

@@ -1,4 +1,4 @@
-"""Polls the queue of a queue-triggered function, as the Storage Queues extension 5.x does, its bad habits included.
+"""Polls the queue of a queue-triggered function, as the Storage Queues extension 5.x does, including its quirks.
 
 Sources: `QueueListener`, `QueueProcessor` and `UpdateQueueMessageVisibilityCommand` of that extension. What a function
 does to a message is one thing, and deleting, releasing or moving the message another: an error there is nobody's
@@ -156,7 +156,7 @@ class QueueListener:
         if succeeded:
             await self._delete(message)
         elif self._poison is None:
-            return  # without a poison queue it stays hidden, lest it fail again and again
+            return  # without a poison queue it stays hidden, or it would fail again and again
         elif message.dequeue_count >= self._options.max_dequeue_count:
             await self._move_to_poison(message)
         else:
@@ -229,7 +229,7 @@ class _Lease:
                     self._message = await self._queues.hide(self._queue, self._message, int(self._length))
             except StorageError as error:
                 if error.is_gone or error.is_stale_receipt:
-                    return  # somebody else has it now, or it is gone
+                    return  # another consumer has it, or it was deleted
                 self._end_host(f"Renewing failed: {error}")
                 return
             except Exception as error:  # noqa: BLE001 - whatever nobody expects ends the host
@@ -238,7 +238,7 @@ class _Lease:
 
 
 def _metadata(message: QueueMessage, body: bytes) -> dict[str, wire.TypedData]:
-    """What a queue trigger tells about its message."""
+    """The trigger metadata of a queue message."""
     metadata = {
         "DequeueCount": wire.as_json(message.dequeue_count),
         "ExpirationTime": _time(message.expires),

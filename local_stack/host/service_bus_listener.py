@@ -51,8 +51,8 @@ class ServiceBusListener:
         """Receive until cancelled, then let what is under way finish."""
         try:
             while True:
-                found = await self._poll()
-                await asyncio.sleep(0 if found else SHORTEST)
+                received = await self._poll()
+                await asyncio.sleep(0 if received else SHORTEST)
         except Exception as error:  # noqa: BLE001 - whatever nobody expects ends the host
             self._end_host(f"{type(error).__name__}: {error}")
         finally:
@@ -64,15 +64,15 @@ class ServiceBusListener:
         if not room:
             return 0
         try:
-            found = json.loads(await self._ask("POST", f"_receive?max={room}"))
+            messages = json.loads(await self._ask("POST", f"_receive?max={room}"))
         except (aiohttp.ClientError, AzureError, TimeoutError) as error:
             self._log.warning(_CATEGORY, f"Receiving failed: {type(error).__name__}")
             return 0
-        for message in found:
+        for message in messages:
             task = asyncio.create_task(self._process(message))
             self._running.add(task)
             task.add_done_callback(self._running.discard)
-        return len(found)
+        return len(messages)
 
     async def _ask(self, method: str, path: str) -> str:
         headers = {"Authorization": f"Bearer {await self._connection.token(SCOPE)}"}
@@ -115,7 +115,7 @@ class ServiceBusListener:
 
 
 def _metadata(message: dict[str, Any]) -> dict[str, wire.TypedData]:
-    """What a Service Bus trigger tells about its message."""
+    """The trigger metadata of a Service Bus message."""
     metadata = {
         name: wire.string(value) if isinstance(value, str) else wire.as_json(value)
         for name, value in message.items()

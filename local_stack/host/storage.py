@@ -146,8 +146,8 @@ class StorageQueues:
         async with self._session.request(
             method, f"{self._url}/{path}", data=body, headers=headers, timeout=time_out
         ) as answer:
-            found = {name.lower(): value for name, value in answer.headers.items()}
-            return answer.status, found, await answer.read()
+            headers_by_name = {name.lower(): value for name, value in answer.headers.items()}
+            return answer.status, headers_by_name, await answer.read()
 
 
 class Connection:

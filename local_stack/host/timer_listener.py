@@ -1,6 +1,6 @@
 """Runs timer-triggered functions by their NCRONTAB schedules, in UTC.
 
-Unlike Azure's, it keeps no record of the last run, so that a run that was missed is not made up for, and several
+Unlike Azure's, it keeps no record of the last run, so that a missed run is not caught up on, and several
 hosts each run the function.
 """
 
@@ -79,8 +79,8 @@ def next_time(schedule: str, after: datetime) -> datetime:
     """
     if len(schedule.split()) != _FIELDS or not croniter.is_valid(schedule, second_at_beginning=True):
         raise LookupError(f"The schedule expression '{schedule}' was not recognized as a valid cron expression.")
-    found: datetime = croniter(schedule, after, second_at_beginning=True, day_or=False).get_next(datetime)
-    return found
+    next_run: datetime = croniter(schedule, after, second_at_beginning=True, day_or=False).get_next(datetime)
+    return next_run
 
 
 def _text(moment: datetime) -> str:

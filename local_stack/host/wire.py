@@ -1,4 +1,4 @@
-"""What host and worker say to each other: JSON documents on a socket, each with its length before it.
+"""The protocol between host and worker: length-prefixed JSON documents on a socket.
 
 Azure uses gRPC with protobuf messages here. A value keeps the one-of shape of protobuf's TypedData:
 `{"string": …}`, `{"json": …}`, `{"bytes": base64}` or `{"http": …}`.

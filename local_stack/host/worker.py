@@ -56,8 +56,8 @@ def current_invocation_id() -> str | None:
     A thread that an async function starts belongs to none, and what it logs is lost, as in Azure on Python 3.13.
     """
     with contextlib.suppress(RuntimeError):
-        if found := getattr(asyncio.current_task(), "invocation_id", None):
-            return str(found)
+        if invocation_id := getattr(asyncio.current_task(), "invocation_id", None):
+            return str(invocation_id)
         return None
     found_by_thread: str | None = library.invocation_id_cv.get()
     return found_by_thread

@@ -1,4 +1,4 @@
-"""A bucket of calls that all instances of a tenant share, refilled at a rate."""
+"""A token bucket for rate limiting, shared by all instances of a tenant."""
 
 import time
 from dataclasses import dataclass, field
@@ -6,18 +6,18 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Bucket:
-    """Answers how long to wait once it is empty."""
+    """Limits calls, and tells callers how long to wait once it is empty."""
 
     size: int
-    """How many calls it holds."""
+    """Its capacity in calls."""
     rate: float
-    """Calls a second by which it is refilled."""
+    """The refill rate in calls per second."""
     pause: int
-    """Seconds that an empty bucket asks a caller to wait. Nobody is served before they are over."""
+    """Seconds of the pause that starts when the bucket is empty. All calls are refused until it ends."""
     early: list[float] = field(default_factory=list)
-    """For each call inside such a pause, how many seconds of it had passed."""
+    """For each call during a pause, the seconds since the pause began."""
     pauses: int = 0
-    """How often it asked for one."""
+    """The number of pauses."""
     _level: float = field(init=False)
     _at: float = field(default_factory=time.monotonic)
     _closed_until: float = 0.0
@@ -26,7 +26,7 @@ class Bucket:
         self._level = self.size
 
     def take(self) -> int:
-        """Take a call out of it. Returns the seconds to wait; 0 if the call may pass."""
+        """Consume one call. Returns the seconds to wait, or 0 if the call is allowed."""
         now = time.monotonic()
         if now < self._closed_until:
             self.early.append(self.pause - (self._closed_until - now))

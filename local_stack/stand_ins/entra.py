@@ -30,7 +30,7 @@ _OPENID_SCOPES = {"openid", "profile", "offline_access"}
 
 @dataclass(frozen=True, slots=True)
 class _Code:
-    """An authorization code that was handed out, and what redeeming it must match."""
+    """An issued authorization code, and the values that redeeming it must match."""
 
     redirect_uri: str
     challenge: str
@@ -39,7 +39,7 @@ class _Code:
 
 
 class Entra:
-    """One tenant, one app, and its federated credential: a managed identity. Refuses what the real one refuses."""
+    """One tenant, one app, and its federated credential. Like the real service, it refuses invalid requests."""
 
     def __init__(self, issuer: Issuer, identity_client_id: str) -> None:
         self._issuer = issuer
@@ -48,21 +48,21 @@ class Entra:
         self.issuer = ISSUER
         """The issuer of the app's federated credential."""
         self.lifetime = 3600.0
-        """Seconds that an access token is valid for."""
+        """The lifetime of access tokens in seconds."""
         self.stated_lifetime: int | None = None
-        """What `expires_in` states instead."""
+        """Overrides the value of `expires_in`."""
         self.requests: Counter[str] = Counter()
         """Token requests by grant type."""
         self.refusal: int | None = None
         """The AADSTS number to refuse every token request with."""
         self.single_use = False
-        """Whether a refresh token is void once redeemed; real ones work for the rest of their 90 days."""
+        """Whether a refresh token can be used only once; real ones stay valid for their 90 days."""
         self.home_tenant = TENANT
         """The tenant of the user who signs in."""
         self.methods: list[str] | None = ["pwd", "mfa"]
-        """How the user signs in, the claim `amr`; None leaves it out, as tokens of version 2.0 do."""
+        """The user's authentication methods, claim `amr`; None leaves it out, as tokens of version 2.0 do."""
         self.claims_requested: list[Any] = []
-        """The `claims` parameter of each request to sign in."""
+        """The `claims` parameter of each sign-in request."""
         self._refresh_tokens: set[str] = set()
         self._devices: dict[str, bool] = {}
         self._codes: dict[str, _Code] = {}
@@ -74,14 +74,14 @@ class Entra:
         self.app.router.add_post(f"{root}/oauth2/v2.0/devicecode", self._device_code)
 
     def new_refresh_token(self) -> str:
-        """A refresh token of a user who consented."""
+        """Issue a refresh token for a user who has consented."""
         token = f"0.{secrets.token_urlsafe(48)}"
         self._refresh_tokens.add(token)
         self._issuer.secrets.add(token)
         return token
 
     def revoke(self) -> None:
-        """Void all refresh tokens, as a password reset does."""
+        """Revoke all refresh tokens, as a password reset does."""
         self._refresh_tokens.clear()
 
     async def _discovery(self, request: web.Request) -> web.Response:
@@ -238,7 +238,7 @@ def _page(body: str, status: int = HTTPStatus.BAD_REQUEST) -> web.Response:
 
 
 def _refused(error: str, number: int) -> web.Response:
-    """A refusal as Entra ID words it. It names a person, so none of it may get into a log."""
+    """An error as Entra ID phrases it. It names a person, so it must not appear in a log."""
     body = {
         "error": error,
         "error_description": f"AADSTS{number}: {USER} was refused.\r\nTrace ID: {secrets.token_hex(8)}",

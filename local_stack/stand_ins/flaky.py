@@ -1,4 +1,4 @@
-"""A queue service in trouble: passes calls on to Azurite, but for those it refuses, and those whose answer it loses."""
+"""A faulty queue service: a proxy to Azurite that refuses some calls and loses some responses."""
 
 import random
 from http import HTTPStatus
@@ -12,21 +12,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _OWN = {"host", "connection", "content-length", "transfer-encoding", "content-encoding", "date", "server"}
-"""Headers of one connection; all others are passed on."""
+"""Headers that belong to one connection; all others are forwarded."""
 
 
 class FlakyQueues:
-    """Stands before a queue service."""
+    """The proxy in front of a queue service."""
 
     def __init__(self, service_url: str, session: aiohttp.ClientSession) -> None:
         self._service = service_url
         self._session = session
         self.refused = 0.0
-        """The share of calls that are answered 503 and not passed on."""
+        """The share of calls that are refused with 503."""
         self.lost = 0.0
-        """The share of calls that are passed on, and whose connection then breaks before the answer."""
+        """The share of calls that are forwarded, but whose connection is dropped before the response."""
         self.fault: Callable[[web.Request], web.Response | None] = lambda _: None
-        """Answers a call in the service's place, or leaves it to the service."""
+        """Returns a response in place of the service's, or None to forward the call."""
         self.app = web.Application()
         self.app.router.add_route("*", "/{path:.*}", self._pass_on)
 
@@ -54,5 +54,5 @@ class FlakyQueues:
 
 
 def without_own(headers: CIMultiDictProxy[str]) -> CIMultiDict[str]:
-    """The headers that are not of one connection only."""
+    """The headers without those that belong to one connection."""
     return CIMultiDict((name, value) for name, value in headers.items() if name.lower() not in _OWN)

@@ -15,7 +15,7 @@ from local_stack.stand_ins.tokens import Issuer
 
 API_VERSION = "2019-08-01"
 CLIENT_ID = "7f1c1f7a-5d8e-4f0e-9b0a-2f6f0f4f9d11"
-"""The one user-assigned identity there is."""
+"""The client ID of the only user-assigned identity."""
 
 
 class IdentityEndpoint:
@@ -25,7 +25,7 @@ class IdentityEndpoint:
         self._issuer = issuer
         self.secret = secrets.token_hex(16)
         self.requests: Counter[str] = Counter()
-        """Tokens asked for, by resource."""
+        """Token requests by resource."""
         self.failures: dict[str, int] = {}
         """The status to answer with, by resource."""
         self.failure_rate = 0.0
@@ -44,9 +44,9 @@ class IdentityEndpoint:
             return web.json_response({"statusCode": 400, "message": "Bad request"}, status=HTTPStatus.BAD_REQUEST)
         self.requests[resource] += 1
         if status := self.failures.get(resource) or (random.random() < self.failure_rate and 500):
-            return web.json_response({"statusCode": status, "message": "Failed as told"}, status=status)
+            return web.json_response({"statusCode": status, "message": "Failed as configured"}, status=status)
         token = self._issuer.mint(resource, client_id, self.lifetime)
-        # not checked: it may have been asked for an expired one
+        # not validated: a test may have requested an expired token
         expires_on = jwt.decode(token, options={"verify_signature": False})["exp"]
         return web.json_response(
             {

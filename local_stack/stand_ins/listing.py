@@ -1,4 +1,4 @@
-"""The list call: filters, order, pages, and a link to the next page that nobody should follow."""
+"""The list call: filters, order, pages, and a next link that clients should not follow."""
 
 import base64
 import json
@@ -16,21 +16,21 @@ _UPDATED = re.compile(r"updatedDateTime ge ([0-9T:.Z-]+)")
 
 @dataclass
 class Listing:
-    """Answers as the documentation's samples do, and refuses what no page documents."""
+    """Responds like the documentation's samples, and refuses anything undocumented."""
 
     page_size: int = 100
     refuses_time_filter: bool = False
-    """Whether `updatedDateTime` is no filter: it is not on today's page."""
+    """Whether filtering by `updatedDateTime` is refused: the current documentation does not list it."""
     empty_pages: int = 0
-    """How many empty pages come before each other one."""
+    """The number of empty pages before each page with items."""
     repeats_token: bool = False
-    """Whether the link to the next page leads back to the same one."""
+    """Whether the next link points back to the same page."""
     pages: int = 0
-    """How many were answered."""
+    """The number of responses."""
     _pauses: dict[str, int] = field(default_factory=dict)
 
     def answer(self, referrals: Iterable[Any], query: Mapping[str, str]) -> dict[str, Any]:
-        """The body of an answer.
+        """The body of a response.
 
         Raises:
             ValueError: a parameter is not supported.

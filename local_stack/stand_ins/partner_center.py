@@ -1,4 +1,4 @@
-"""Partner Center's referrals API, as far as this app calls it; and the faults it may be told to have."""
+"""The part of Partner Center's referrals API that this app calls, with configurable faults."""
 
 import asyncio
 import contextlib
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 AUDIENCE = "https://api.partner.microsoft.com"
 ANY = "*"
 LIST = "list"
-"""Stands for the list where calls and faults name a referral."""
+"""Stands for the list call in place of a referral ID."""
 
 KINDS = {"status", "reset", "reset-mid-body", "truncated", "garbage", "html", "long-html", "oversize", "redirect"}
 KINDS |= {"stall", "replace", "latency", "kill"}
@@ -52,23 +52,23 @@ class Fault:
     seconds: float = 0
     document: Any = None
     times: int | None = None
-    """For so many requests; absent: until lifted."""
+    """The number of requests that it affects; None: all until it is cleared."""
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request the API was sent: no token, but enough to tell two apart."""
+    """A request that the API received. The token is stored as a hash only."""
 
     referral_id: str
     client_request_id: str
     traceparent: str | None
     token_hash: str
     at: float
-    """By the monotonic clock."""
+    """Time of the call on the monotonic clock."""
 
 
 class PartnerCenter:
-    """The API. Refuses what the real one refuses: wrong tokens, a missing Accept, a client-request-id used before."""
+    """The API. Like the real one, it refuses invalid tokens, missing Accept headers and reused request IDs."""
 
     def __init__(self, issuer: Issuer) -> None:
         self._issuer = issuer
@@ -77,21 +77,21 @@ class PartnerCenter:
         """By referral ID, or `ANY`."""
         self.calls: list[Call] = []
         self.refused_tokens: set[str] = set()
-        """Hashes of tokens that are no longer accepted; with `ANY` among them, none is."""
+        """Hashes of refused tokens; `ANY` refuses all."""
         self.wants_user = False
-        """Whether a token must be that of an app with a user, as today's API demands."""
+        """Whether a token must belong to an app with a user, as the current API requires."""
         self.wants_multi_factor = False
         """Whether the user of such a token must have signed in with multi-factor authentication."""
         self.killing: Callable[[], None] = lambda: None
-        """What a fault of the kind `kill` does: it ends the worker that asks."""
-        self.asked: Callable[[Call], None] = lambda _: None
-        """Called with each request as it comes."""
+        """The action of a `kill` fault: it kills the worker that sent the request."""
+        self.on_call: Callable[[Call], None] = lambda _: None
+        """Called with each request."""
         self.followed = 0
-        """How often a redirect of ours was followed."""
+        """The number of redirects that were followed."""
         self.listing = Listing()
         """How the list call behaves."""
         self.bucket: Bucket | None = None
-        """How many calls the tenant may make; None: any number."""
+        """The tenant's rate limit; None: unlimited."""
         self.app = web.Application(middlewares=[_enveloped])
         self.app.router.add_get("/v1/referrals/{id}", self._referral)
         self.app.router.add_get("/v1.0/engagements/referrals/{id}", self._referral)
@@ -104,7 +104,7 @@ class PartnerCenter:
         self.reset()
 
     def reset(self) -> None:
-        """Be as at the start: the usual referrals, no faults, nothing asked yet."""
+        """Return to the initial state: the usual referrals, no faults, no recorded calls."""
         self.referrals.clear()
         self.referrals.update({referral["id"]: referral for referral in REFERRALS})
         self.faults.clear()
@@ -134,7 +134,7 @@ class PartnerCenter:
             raise _Refused(HTTPStatus.BAD_REQUEST) from None
 
     def _admit(self, request: web.Request) -> None:
-        """Check what every call must have, and note the call."""
+        """Validate the headers that every call needs, and record the call."""
         correlation = request.headers.get("client-request-id", "")
         try:
             uuid.UUID(correlation)
@@ -150,7 +150,7 @@ class PartnerCenter:
             time.monotonic(),
         )
         self.calls.append(call)
-        self.asked(call)
+        self.on_call(call)
         if self.bucket and (pause := self.bucket.take()):
             raise _Refused(HTTPStatus.TOO_MANY_REQUESTS, str(pause))
         if correlation in self._seen:
@@ -204,7 +204,7 @@ class PartnerCenter:
         return self._answer(referral_id)
 
     async def _reset(self, request: web.Request, referral_id: str, *, mid_body: bool) -> None:
-        """Drop the connection, before answering or in the middle of it."""
+        """Drop the connection before or during the response."""
         if mid_body:
             whole = json.dumps(self.referrals.get(referral_id)).encode()
             partial = web.StreamResponse(headers={"Content-Length": str(len(whole))})
@@ -215,7 +215,7 @@ class PartnerCenter:
             request.transport.abort()
 
     def _wrong_answer(self, fault: Fault, referral_id: str) -> web.Response:
-        """An answer that is complete as HTTP, and not the referral."""
+        """A complete HTTP response that is not the referral."""
         if fault.kind == "redirect":
             return web.Response(status=HTTPStatus.FOUND, headers={"Location": "/elsewhere"})
         bodies = {
@@ -234,7 +234,7 @@ class PartnerCenter:
         return web.Response()
 
     async def _set_fault(self, request: web.Request) -> web.Response:
-        """`PUT /_faults` `{"referralId": "*", "kind": "status", "status": 503, …}`: for a person to switch one on."""
+        """`PUT /_faults` `{"referralId": "*", "kind": "status", "status": 503, …}`: switches a fault on."""
         try:
             asked = dict(await request.json())
             key = str(asked.pop("referralId", ANY)).lower()
@@ -261,14 +261,14 @@ class _Refused(Exception):  # noqa: N818 - an answer, not an error of ours
         self.status = status
         self.retry_after = retry_after
         self.body = body
-        """In place of the documented envelope."""
+        """Send a body in place of the documented error envelope."""
 
 
 @web.middleware
 async def _enveloped(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
-    """Add the headers that every answer has, and put errors into the documented envelope."""
+    """Add the headers of every response, and wrap errors in the documented envelope."""
     try:
         answer = await handler(request)
     except _Refused as refused:
@@ -278,7 +278,7 @@ async def _enveloped(
         answer = web.json_response(refused.body or {"error": error}, status=refused.status)
         if refused.retry_after is not None:
             answer.headers["Retry-After"] = refused.retry_after
-    with contextlib.suppress(AssertionError):  # an answer cut short has sent its headers
+    with contextlib.suppress(AssertionError):  # a truncated response has already sent its headers
         answer.headers["request-id"] = str(uuid.uuid4())
         answer.headers["x-ms-ags-diagnostic"] = '{"ServerInfo":{"DataCenter":"Local"}}'
         answer.headers["client-request-id"] = request.headers.get("client-request-id", "")

@@ -1,4 +1,4 @@
-"""Referrals of fictional customers: the shapes of 2018, 2019 and today, every kind of lead, and some oddities."""
+"""Referrals of fictional customers: the formats of 2018, 2019 and today, every kind of lead, and odd values."""
 
 import json
 import uuid
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 SEED: dict[str, Any] = json.loads(Path(__file__).with_name("seed_referral.json").read_text(encoding="utf-8"))
-"""The documentation's own example, of 2018."""
+"""The documentation's own example from 2018."""
 
 _API = "https://api.partner.microsoft.com/v1.0/engagements/referrals"
 _NAMESPACE = uuid.UUID("0f6f2f5e-51a8-4a57-9d0c-8f5f6d0a7c11")
@@ -18,13 +18,13 @@ _BY_PARTNER = {
 
 
 def _ids(name: str) -> tuple[str, str, str]:
-    """A referral's ID, its engagement's and its entity tag, the same for the same name."""
+    """A referral's ID, engagement ID and entity tag, derived from its name."""
     referral_id, engagement_id, tag = (str(uuid.uuid5(_NAMESPACE, f"{name} {part}")) for part in ("r", "e", "t"))
     return referral_id, engagement_id, tag
 
 
 def _referral(name: str, **changes: Any) -> dict[str, Any]:
-    """A referral in the shape of 2019, its IDs made of its name."""
+    """A referral in the format of 2019, with IDs derived from its name."""
     referral_id, engagement_id, tag = _ids(name)
     document = {
         "id": referral_id,
@@ -90,7 +90,7 @@ def _details(**changes: Any) -> dict[str, Any]:
 
 
 def today(name: str, **changes: Any) -> dict[str, Any]:
-    """A co-sell opportunity with every field of today's answers, its IDs made of its name."""
+    """A co-sell opportunity with every field of the current API, and IDs derived from its name."""
     referral_id, engagement_id, _ = _ids(name)
     document = _referral(name) | {
         "@odata.context": "https://api.partner.microsoft.com/v1.0/$metadata#referrals/$entity",
@@ -286,4 +286,4 @@ REFERRALS: list[dict[str, Any]] = [
     today("A private deal", consent={"consentToShareReferralWithMicrosoftSellers": False}),
     today("Closed as an error", status="Closed", substatus="Error", closedDateTime="2026-02-01T10:00:00Z"),
 ]
-"""All of them, the seed's first."""
+"""All referrals, starting with the seed."""

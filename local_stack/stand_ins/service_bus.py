@@ -1,4 +1,4 @@
-"""A Service Bus namespace, as far as this app and its host use it: not the service, but what is documented of it.
+"""A Service Bus namespace with the documented features that this app and its host use.
 
 What the app uses is the documented REST interface. Its host uses AMQP in the real world; here that is `_receive`, and
 the documented calls that renew, complete and abandon a message.
@@ -45,7 +45,7 @@ class Stored:
     properties: dict[str, Any]
     content_type: str
     due: float
-    """When it can be received, by the clock of the epoch."""
+    """When it becomes visible, in seconds since the epoch."""
     delivery_count: int = 0
     lock: str | None = None
     locked_until: float = 0
@@ -60,12 +60,12 @@ class Entity:
     lock_seconds: float = 60
     max_delivery_count: int = 10
     dedup_seconds: float = 0
-    """How long the IDs of messages are remembered for; 0: duplicates are not detected."""
+    """The duplicate detection window; 0 turns detection off."""
     max_message: int = 256 * 1024
     capacity: int = 1024**3
-    """Bytes that all its messages may have together."""
+    """The maximum total size of its messages in bytes."""
     refuses: bool = False
-    """Whether it takes no messages, as when its namespace is in trouble."""
+    """Whether it refuses new messages, as when its namespace is unavailable."""
     messages: list[Stored] = field(default_factory=list)
     dead_letters: list[Stored] = field(default_factory=list)
     seen: dict[str, float] = field(default_factory=dict)
@@ -73,7 +73,7 @@ class Entity:
     """Duplicates."""
 
     def visible(self, now: float) -> list[Stored]:
-        """The messages that could be received."""
+        """The messages that can be received now."""
         locked = {message.broker.get("SessionId") for message in self.messages if message.locked_until > now}
         free: list[Stored] = []
         for message in self.messages:
@@ -82,7 +82,7 @@ class Entity:
                 continue
             free.append(message)
             if self.sessions:
-                locked.add(session)  # one of a session at a time, the oldest first
+                locked.add(session)  # one message per session at a time, oldest first
         return free
 
 
@@ -95,7 +95,7 @@ class ServiceBus:
         self._down_until = 0.0
         self.entities: dict[str, Entity] = {}
         self.url = ""
-        """Where it listens, once it is served."""
+        """Its base URL, once it is served."""
         self.app = web.Application(client_max_size=100 * 1024 * 1024)
         self.app.router.add_post("/{entity}/messages", self._send)
         self.app.router.add_post("/{entity}/messages/head", self._peek_lock)
@@ -110,7 +110,7 @@ class ServiceBus:
         return self.url.removeprefix("https://")
 
     async def restart(self) -> None:
-        """Answer nobody for a second, and forget who holds what."""
+        """Be unavailable for a second, and release all locks."""
         self._down_until = time.time() + 1
         for entity in self.entities.values():
             for message in entity.messages:
@@ -163,10 +163,10 @@ class ServiceBus:
         entity = self._entity(request)
         if entity.sessions:
             raise _refused(web.HTTPBadRequest, "It is not possible for an entity that requires sessions")
-        found = self._lock(entity, 1)
-        if not found:
+        locked = self._lock(entity, 1)
+        if not locked:
             return web.Response(status=HTTPStatus.NO_CONTENT)
-        message = found[0]
+        message = locked[0]
         headers = {
             "BrokerProperties": json.dumps(_received(message)),
             "Location": f"{self.url}/{entity.name}/messages/{message.sequence_number}/{message.lock}",
@@ -257,7 +257,7 @@ def _broker_properties(request: web.Request) -> dict[str, Any]:
 
 
 def _custom_properties(request: web.Request) -> dict[str, Any]:
-    """Headers that are nobody else's are properties; a string among them stands in quotes."""
+    """All non-standard headers are properties; string values are quoted."""
     properties = {}
     for name, value in request.headers.items():
         if name.lower() not in _STANDARD:
@@ -284,7 +284,7 @@ def _refused(kind: type[web.HTTPError], detail: str) -> web.HTTPError:
 
 
 class Queue:
-    """One queue of the namespace, as a test or a person looks at it."""
+    """A queue in the namespace, for tests and demonstrations."""
 
     def __init__(self, bus: ServiceBus, entity: Entity) -> None:
         bus.entities[entity.name] = self.entity = entity
@@ -293,7 +293,7 @@ class Queue:
         self.url = f"sb://{bus.namespace}/{entity.name}"
 
     async def send(self, text: str) -> None:
-        """Put a message on it, as it is."""
+        """Send a message unchanged."""
         session = {"SessionId": str(uuid.uuid4())} if self.entity.sessions else {}
         broker = {"MessageId": uuid.uuid4().hex, **session}
         number = next(self._bus.numbers)
@@ -301,32 +301,32 @@ class Queue:
         await asyncio.sleep(0)
 
     async def texts(self) -> list[str]:
-        """The messages that can be seen."""
+        """The visible messages."""
         return [message.body.decode() for message in self.entity.visible(time.time())]
 
     async def documents(self) -> list[Any]:
-        """The same as JSON."""
+        """The visible messages, parsed as JSON."""
         return [json.loads(text) for text in await self.texts()]
 
     async def count(self) -> int:
-        """How many messages it holds, scheduled and locked ones included."""
+        """The number of messages, scheduled and locked ones included."""
         return len(self.entity.messages)
 
     async def take(self) -> Any | None:
-        """Take a message out of it, as JSON."""
-        found = self.entity.visible(time.time())
-        if not found:
+        """Remove a message and return it as JSON; None if none is visible."""
+        visible = self.entity.visible(time.time())
+        if not visible:
             return None
-        self.entity.messages.remove(found[0])
-        return json.loads(found[0].body)
+        self.entity.messages.remove(visible[0])
+        return json.loads(visible[0].body)
 
     async def clear(self) -> None:
-        """Remove every message, scheduled and locked ones included."""
+        """Remove all messages, scheduled and locked ones included."""
         self.entity.messages.clear()
 
 
 class DeadLetters:
-    """What the broker has given up of a queue."""
+    """A queue's dead letters."""
 
     def __init__(self, queue: Queue) -> None:
         self.name = f"{queue.name}/$deadletterqueue"
@@ -334,9 +334,9 @@ class DeadLetters:
         self._entity = queue.entity
 
     async def count(self) -> int:
-        """How many there are."""
+        """The number of dead letters."""
         return len(self._entity.dead_letters)
 
     async def clear(self) -> None:
-        """Remove them."""
+        """Remove all dead letters."""
         self._entity.dead_letters.clear()

@@ -11,7 +11,7 @@ HOST = "127.0.0.1"
 
 
 def is_free(port: int) -> bool:
-    """Whether nothing listens on the port."""
+    """Whether the port is free."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -22,7 +22,7 @@ def is_free(port: int) -> bool:
 
 
 def free_port(preferred: int = 0) -> int:
-    """The preferred port, or another where it is taken."""
+    """The preferred port, or another one if it is taken."""
     if preferred and is_free(preferred):
         return preferred
     with socket.socket() as probe:
@@ -34,7 +34,7 @@ def free_port(preferred: int = 0) -> int:
 async def serving(
     app: web.Application, port: int = 0, tls: ssl.SSLContext | None = None, *, grace: float = 0
 ) -> AsyncIterator[str]:
-    """Serve until left. Yields the URL.
+    """Serve the application. Yields its URL.
 
     Args:
         app: what is served.

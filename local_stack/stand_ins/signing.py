@@ -1,4 +1,4 @@
-"""Certificates like those that Partner Center signs notifications with, issued by an authority that exists for one run.
+"""Certificates like those that Partner Center signs notifications with, issued by an authority created for each run.
 
 The extensions are those that public authorities put into their certificates (Baseline Requirements of the CA/Browser
 Forum, section 7.1.2). Intermediates and the signer are for server authentication only; roots state no purpose.
@@ -16,7 +16,7 @@ from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsag
 
 Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 Extensions = Mapping[type[x509.ExtensionType], tuple[x509.ExtensionType, bool] | None]
-"""Extensions by their type, each with whether it is critical; None leaves one out."""
+"""Extensions by type, each with its criticality; None omits an extension."""
 
 MICROSOFT = "Microsoft Corporation"
 SIGNER_NAME = "pcnotifications-dispatch.microsoft.com"

@@ -1,4 +1,4 @@
-"""Access tokens as Entra ID signs them, and the check that a service makes of one."""
+"""Access tokens as Entra ID signs them, and their validation by a service."""
 
 import time
 import uuid
@@ -21,7 +21,7 @@ class Issuer:
 
     def __init__(self) -> None:
         self.secrets: set[str] = set()
-        """Every token that was ever given out: what must be in no log and in no answer."""
+        """Every issued token. None of them may appear in a log or a response."""
         self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
     def mint(self, audience: str, client_id: str, lifetime: float, **claims: Any) -> str:
@@ -47,7 +47,7 @@ class Issuer:
         """The claims of a token for the audience.
 
         Raises:
-            jwt.InvalidTokenError: its signature, issuer, audience or time is wrong, or a claim is missing.
+            jwt.InvalidTokenError: its signature, issuer, audience or validity period is invalid, or a claim is missing.
         """
         required = ["aud", "iss", "iat", "nbf", "exp"]
         return jwt.decode(

@@ -1,4 +1,4 @@
-"""Key Vault's secrets: read the newest version, or a certain one, and store a new one."""
+"""Key Vault's secrets: read the newest or a specific version, and store a new one."""
 
 import secrets
 import time
@@ -24,18 +24,18 @@ class Version:
 
 
 class Vault:
-    """One vault. Refuses what the real one refuses: no token (with its challenge), an invalid one, no API version."""
+    """One vault. Like the real one, it refuses missing or invalid tokens and missing API versions."""
 
     def __init__(self, issuer: Issuer) -> None:
         self._issuer = issuer
         self.versions: dict[str, list[Version]] = {}
-        """By secret, the newest last."""
+        """By secret name, newest last."""
         self.reads = 0
-        """How often a secret was read."""
+        """The number of reads."""
         self.failure: int | None = None
-        """The status to answer every call with."""
+        """If set, the status of every response."""
         self.read_only = False
-        """Whether the caller lacks the right to store."""
+        """Whether storing is forbidden."""
         self.app = web.Application()
         self.app.router.add_get("/secrets/{name}", self._get)
         self.app.router.add_get("/secrets/{name}/{version}", self._get)

@@ -35,7 +35,7 @@ _FIELDS = {"WebhookUrl", "WebhookEvents", "SignatureTokenToMsSignatureHeader"}
 
 
 class Webhooks:
-    """Keeps the one registration of the account, and sends it a notification when a referral changes."""
+    """Stores the account's registration, and sends a notification when a referral changes."""
 
     def __init__(self, issuer: Issuer, partner_center: PartnerCenter) -> None:
         self._issuer = issuer
@@ -44,15 +44,15 @@ class Webhooks:
         intermediate = Identity.authority(issuer=root)
         self.signer = Identity.issue(intermediate)
         self.trusted = root.pem + intermediate.pem
-        """PEM for `WEBHOOK_EXTRA_ROOTS`. It has the intermediate, too: the app fetches these from Microsoft only."""
+        """PEM for `WEBHOOK_EXTRA_ROOTS`. Includes the intermediate: the app fetches these from Microsoft only."""
         self.registration: dict[str, Any] | None = None
         self.certificate_host = ""
         """Host and port of the certificate's URL. Set once it is served."""
         self.certificate_requests = 0
         self.pause = 0.2
-        """Seconds between two attempts at delivery. Partner Center's are further apart."""
+        """Seconds between two delivery attempts. Partner Center waits longer."""
         self.refusal: type[web.HTTPError] | None = None
-        """What every call about the registration is answered with, such as `web.HTTPForbidden`."""
+        """If set, the error for every registration call, such as `web.HTTPForbidden`."""
         self.dropped = 0.0
         """The share of notifications that are never sent."""
         self._tests: dict[str, dict[str, Any]] = {}
@@ -71,14 +71,14 @@ class Webhooks:
         self.app.router.add_get(f"{registration}/validationEvents/{{id}}", self._test_state)
 
     async def change(self, referral_id: str, **changes: Any) -> list[dict[str, Any]]:
-        """Change a referral or create it, and notify. Returns the attempts at delivery."""
+        """Change or create a referral, and notify the app. Returns the delivery attempts."""
         known = referral_id in self._partner_center.referrals
         document = {"id": referral_id, **self._partner_center.referrals.get(referral_id, {}), **changes}
         self._partner_center.referrals[referral_id] = document
         return await self.notify("referral-updated" if known else "referral-created", referral_id)
 
     async def _change(self, request: web.Request) -> web.Response:
-        """`PATCH /_referrals/{id}`: lets a person change a referral."""
+        """`PATCH /_referrals/{id}`: changes a referral."""
         changes = {
             "updatedDateTime": datetime.now(UTC).isoformat(),
             "eTag": f'"{uuid.uuid4()}"',
@@ -87,7 +87,7 @@ class Webhooks:
         return web.json_response(await self.change(request.match_info["id"].lower(), **changes))
 
     async def notify(self, event: str, referral_id: str) -> list[dict[str, Any]]:
-        """Send a notification, with at most ten attempts. Returns these."""
+        """Send a notification, with at most ten attempts. Returns the attempts."""
         results: list[dict[str, Any]] = []
         if random.random() < self.dropped:
             return results
@@ -97,11 +97,11 @@ class Webhooks:
         return results
 
     def forget_tests(self) -> None:
-        """Reset the limit of test events a minute."""
+        """Reset the rate limit of test events."""
         self._test_times.clear()
 
     def signed(self, body: bytes) -> dict[str, str]:
-        """Sign a body. Returns the headers, the signature in the one that the registration chose."""
+        """Sign a body. Returns the headers; the registration decides which of them has the signature."""
         signature = base64.b64encode(self.signer.sign(body, hashes.SHA256())).decode()
         own = self.registration and self.registration["SignatureTokenToMsSignatureHeader"]
         return {

@@ -20,7 +20,7 @@ PATIENCE = 8
 """Seconds that one caller waits for a token. The request goes on for later callers, for up to `REQUEST_TIMEOUT`."""
 
 REQUEST_TIMEOUT = 30
-"""Seconds that a credential may take. It is then cancelled, lest later callers keep waiting for a hung connection."""
+"""Seconds that a credential may take. It is then cancelled, so that later callers do not wait for a hung connection."""
 
 COOL_DOWN = 60
 """Seconds between two renewals because of a refused token, and before a failed renewal is tried again."""

@@ -54,7 +54,7 @@ class ServiceBusQueue(Queue):
             **{name: json.dumps(value) for name, value in message.properties.items()},
         }
         size = len(message.body) + sum(len(name) + len(value) for name, value in headers.items())
-        if size > self._max_message and not message.verbatim:  # what a queue delivered, it accepts again
+        if size > self._max_message and not message.verbatim:  # it came from a queue: the service decides
             limit = f"queue {self.name} accepts {self._max_message} at most"
             raise MessageTooLargeError(f"{size} bytes, properties included; {limit}")
         headers["Content-Type"] = message.content_type

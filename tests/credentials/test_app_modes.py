@@ -19,7 +19,7 @@ VAULT = "https://vault.azure.net"
 
 @pytest.fixture
 async def entra(stack: Stack) -> AsyncIterator[Entra]:
-    """Entra ID as it was set up: a user has consented, nothing is wrong. And so again afterwards."""
+    """Entra ID in its initial state: a user has consented and there are no faults. Reset afterwards."""
     entra, vault = stack.entra, stack.vault
     before = (entra.lifetime, entra.subject, entra.issuer)
     vault.store(REFRESH_TOKEN_SECRET, entra.new_refresh_token())
@@ -119,18 +119,18 @@ async def test_a_revoked_consent_defers_and_a_new_one_recovers_everything(start_
         await app.host.says('"event":"consent.lapsed","advice":"AADSTS50173: the consent was revoked')
         assert await health_of(app) == (503, "urn:referral-fn:problem:consent-lapsed")
 
-        status, said = await consent(app)
-        assert (status, said.splitlines()[-1]) == (0, "The consent is stored in Key Vault.")
+        status, output = await consent(app)
+        assert (status, output.splitlines()[-1]) == (0, "The consent is stored in Key Vault.")
         events = await eventually_holds(app.queues.events, 3)
         assert {event["subject"] for event in events} == set(ids)
         assert await app.queues.rejects.count() == 0
         assert await health_of(app) == (200, None)
-        no_token_leaked(app, said)
+        no_token_leaked(app, output)
 
 
 async def health_of(app: App) -> tuple[int, str | None]:
-    answer, said = await app.get("health")
-    return answer.status, said.get("type")
+    answer, document = await app.get("health")
+    return answer.status, document.get("type")
 
 
 def no_token_leaked(app: App, *texts: str) -> None:

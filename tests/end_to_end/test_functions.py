@@ -60,14 +60,14 @@ def test_the_queue_trigger_binds_bytes_and_is_there_only_while_settings_are_vali
 
 
 def test_the_app_has_these_http_functions() -> None:
-    found = bindings(function_app.app)
-    http = {name: binding for name, binding in found.items() if binding["type"] == "httpTrigger"}
+    by_name = bindings(function_app.app)
+    http = {name: binding for name, binding in by_name.items() if binding["type"] == "httpTrigger"}
     assert set(http) == {"forward_referral", "request_referrals", "partner_center_webhook", "health", "openapi"}
-    assert (found["forward_referral"]["route"], found["request_referrals"]["route"]) == (
+    assert (by_name["forward_referral"]["route"], by_name["request_referrals"]["route"]) == (
         "referrals/{referralId}",
         "referrals",
     )
-    levels = {name: str(binding.get("authLevel")) for name, binding in found.items() if "authLevel" in binding}
+    levels = {name: str(binding.get("authLevel")) for name, binding in by_name.items() if "authLevel" in binding}
     anonymous = [name for name, level in levels.items() if level.endswith("ANONYMOUS")]
     assert anonymous == ["partner_center_webhook", "health", "openapi"]
 
@@ -118,9 +118,9 @@ async def test_a_batch_that_cannot_be_queued_says_so(start_app: StartApp, stack:
 @pytest.mark.parametrize("by_path", [True, False])
 async def test_a_caller_may_prefer_not_to_wait(app: App, by_path: bool) -> None:
     path, body = (f"referrals/{SEED_ID}", None) if by_path else ("referrals", {"referralId": SEED_ID})
-    answer, said = await app.post(path, body, Prefer="wait=5, respond-async")
+    answer, document = await app.post(path, body, Prefer="wait=5, respond-async")
     assert (answer.status, answer.headers["Preference-Applied"]) == (202, "respond-async")
-    assert said == {"referralId": SEED_ID, "status": "queued"}
+    assert document == {"referralId": SEED_ID, "status": "queued"}
     (event,) = await eventually_holds(app.queues.events)
     assert event["subject"] == SEED_ID
 
@@ -234,13 +234,13 @@ async def test_every_call_is_logged_with_both_sides_ids(app: App) -> None:
 
 
 async def test_health_is_fine_when_the_settings_are(app: App) -> None:
-    answer, said = await app.get("health")
-    assert (answer.status, said) == (200, {"status": "ok"})
+    answer, document = await app.get("health")
+    assert (answer.status, document) == (200, {"status": "ok"})
 
 
 async def test_wrong_settings_are_all_named_and_no_function_goes_missing(start_app: StartApp) -> None:
-    wrong = {"EVENTS_URL": "", "REJECTS_URL": "queue hush-hush", "REFERRAL_CONTACTS": "hush-hush"}
-    async with start_app(**wrong) as app:
+    invalid = {"EVENTS_URL": "", "REJECTS_URL": "queue hush-hush", "REFERRAL_CONTACTS": "hush-hush"}
+    async with start_app(**invalid) as app:
         answer, problem = await app.get("health")
         assert (answer.status, answer.content_type) == (503, "application/problem+json")
         assert [setting["name"] for setting in problem["settings"]] == [
@@ -249,7 +249,7 @@ async def test_wrong_settings_are_all_named_and_no_function_goes_missing(start_a
             "REJECTS_URL",
         ]
         await app.host.says('"event":"settings.wrong"')
-        assert all(name in app.host.log for name in wrong)
+        assert all(name in app.host.log for name in invalid)
         assert "hush-hush" not in app.host.log + str(problem)
         for preference in ("", "respond-async"):
             answer, problem = await app.forward(SEED_ID, Prefer=preference)

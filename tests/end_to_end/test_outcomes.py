@@ -19,9 +19,9 @@ BOTH_KINDS = True
 @pytest.fixture
 async def referral_id(app: App) -> str:
     """A referral of the test's own."""
-    made = str(uuid.uuid4())
-    app.stack.partner_center.referrals[made] = seed(id=made)
-    return made
+    referral_id = str(uuid.uuid4())
+    app.stack.partner_center.referrals[referral_id] = seed(id=referral_id)
+    return referral_id
 
 
 async def test_a_referral_is_forwarded_both_ways_with_the_same_id(app: App, referral_id: str) -> None:

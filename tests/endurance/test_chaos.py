@@ -24,15 +24,15 @@ def test_the_chaos_run_knows_a_wrong_fate(asked: Asked, violation: str | None) -
     assert asked.violation() == violation
 
 
-@pytest.mark.parametrize("what", ["lost", "other than expected", "in the poison queue", "events of nobody"])
+@pytest.mark.parametrize("what", ["lost", "other than expected", "in the poison queue", "unexpected events"])
 def test_the_chaos_run_fails_for_one_referral(what: str) -> None:
     clean = dict.fromkeys(
         (
-            *("lost", "other than expected", "in the poison queue", "events of nobody"),
-            *("given up beside one of them", "that kill workers"),
+            *("lost", "other than expected", "in the poison queue", "unexpected events"),
+            *("healthy, rejected after sharing a crashed worker", "that kill workers"),
         ),
         0,
     )
     assert not chaos.failed(clean)
     assert chaos.failed(clean | {what: 1})
-    assert chaos.failed(clean | {"given up beside one of them": 21, "that kill workers": 1})
+    assert chaos.failed(clean | {"healthy, rejected after sharing a crashed worker": 21, "that kill workers": 1})

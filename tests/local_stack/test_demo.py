@@ -1,4 +1,4 @@
-"""The local stack's page, in Chromium: what a person sees of referrals, what each control does, and what it refuses."""
+"""The local stack's page, in Chromium: how referrals are shown, what each control does, and what is refused."""
 
 import contextlib
 import json
@@ -42,7 +42,7 @@ async def browser() -> AsyncIterator[Browser]:
 
 @pytest.fixture
 def queue_kind() -> str:
-    """Of the queues, where a test does not say."""
+    """The default kind of the queues."""
     return STORAGE
 
 
@@ -51,27 +51,29 @@ async def served(stack: Stack, queue_kind: str) -> AsyncIterator[demo.Page]:
     queues = await stack.fresh_queues(inbound=queue_kind, outbound=queue_kind)
     async with demo.opened(stack, queues, 0, **QUICK) as opened:
         url = f"{opened.url}/api/webhooks/partner-center"
-        asked = {"WebhookUrl": url, "WebhookEvents": EVENTS, "SignatureTokenToMsSignatureHeader": True}
-        stack.webhooks.registration = asked
+        registration = {"WebhookUrl": url, "WebhookEvents": EVENTS, "SignatureTokenToMsSignatureHeader": True}
+        stack.webhooks.registration = registration
         yield opened
     stack.webhooks.registration = None
 
 
 @contextlib.asynccontextmanager
 async def opened_tab(browser: Browser, url: str, **options: object) -> AsyncIterator[Tab]:
-    """A tab of its own browsing context; fails where the page throws or its console says so."""
-    wrong: list[str] = []
+    """A tab in its own browsing context. Fails on page errors, policy violations and requests to other sites."""
+    problems: list[str] = []
     context = await browser.new_context(permissions=["clipboard-read", "clipboard-write"], **options)  # type: ignore[arg-type]
     try:
         opened = await context.new_page()
-        opened.on("pageerror", lambda error: wrong.append(str(error)))
-        opened.on("console", lambda said: wrong.append(said.text) if "Security Policy" in said.text else None)
-        opened.on("request", lambda asked: None if asked.url.startswith(url) else wrong.append(asked.url))
+        opened.on("pageerror", lambda error: problems.append(str(error)))
+        opened.on(
+            "console", lambda message: problems.append(message.text) if "Security Policy" in message.text else None
+        )
+        opened.on("request", lambda sent: None if sent.url.startswith(url) else problems.append(sent.url))
         await opened.goto(url + "/")
         yield opened
     finally:
         await context.close()
-    assert wrong == []
+    assert problems == []
 
 
 @pytest.fixture
@@ -94,7 +96,7 @@ def row(tab: Tab, name: str = LEAD["name"]) -> Locator:
     return tab.locator("#referrals > li").filter(has=tab.get_by_role("heading", name=name, exact=True))
 
 
-async def test_with_nothing_sent_the_page_says_what_to_do(tab: Tab) -> None:
+async def test_an_empty_page_says_what_to_do(tab: Tab) -> None:
     await expect(tab.get_by_text("None yet. Send one.")).to_be_visible()
     await expect(tab.get_by_text("to read it here")).to_be_visible()
     await expect(tab.get_by_role("button", name="Copy")).to_be_hidden()
@@ -104,16 +106,16 @@ async def test_with_nothing_sent_the_page_says_what_to_do(tab: Tab) -> None:
 
 @pytest.mark.parametrize("queue_kind", [STORAGE, SERVICE_BUS])
 @pytest.mark.parametrize(
-    ("by", "said", "trail"),
+    ("by", "status", "trail"),
     [
-        ("HTTP", "Answered 200 with the event.", "received by HTTP"),
-        ("Queue", "Put on referral-requests.", "received by queue"),
-        ("Signed webhook", "its notification was answered 202", "received by webhook"),
+        ("HTTP", "Response: 200 with the event.", "received by HTTP"),
+        ("Queue", "Sent to referral-requests.", "received by queue"),
+        ("Signed webhook", "Response to its notification: 202", "received by webhook"),
     ],
 )
-async def test_a_referral_sent_is_seen_on_its_way_to_its_event(tab: Tab, by: str, said: str, trail: str) -> None:
+async def test_a_referral_is_shown_from_request_to_event(tab: Tab, by: str, status: str, trail: str) -> None:
     await send(tab, LEAD["id"], by)
-    await expect(tab.locator("#sent")).to_contain_text(said)
+    await expect(tab.locator("#sent")).to_contain_text(status)
     await expect(row(tab).locator(".state")).to_have_text("Forwarded")
     await expect(row(tab).locator(".trail")).to_contain_text(trail)
     await expect(row(tab).locator(".trail")).to_contain_text(re.compile(r"fetch: 200 in [\d.]+ m?s.*forwarded"))
@@ -121,7 +123,7 @@ async def test_a_referral_sent_is_seen_on_its_way_to_its_event(tab: Tab, by: str
     await expect(tab.locator("#news")).to_contain_text(f"{LEAD['name']}: forwarded.")
 
 
-async def test_an_event_is_shown_and_copied_and_sent_again(tab: Tab) -> None:
+async def test_an_event_can_be_shown_copied_and_sent_again(tab: Tab) -> None:
     await send(tab, LEAD["id"], "HTTP")
     await row(tab).get_by_role("button", name="Event").click()
     await expect(tab.get_by_role("heading", name=f"Event: {LEAD['name']}")).to_be_focused()
@@ -131,11 +133,11 @@ async def test_an_event_is_shown_and_copied_and_sent_again(tab: Tab) -> None:
     assert await tab.evaluate("navigator.clipboard.readText()") == shown
     assert json.loads(shown)["subject"] == LEAD["id"]
     await tab.get_by_role("button", name="Send again").click()
-    await expect(tab.locator("#copied")).to_have_text("Put on referral-requests.")
+    await expect(tab.locator("#copied")).to_have_text("Sent to referral-requests.")
     await expect(tab.locator("#events")).to_have_text("2")
 
 
-async def test_where_copying_is_not_allowed_the_page_says_so(tab: Tab) -> None:
+async def test_the_page_reports_that_copying_is_not_allowed(tab: Tab) -> None:
     await send(tab, LEAD["id"], "HTTP")
     await row(tab).get_by_role("button", name="Event").click()
     await tab.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject(new Error('no')) }")
@@ -147,10 +149,12 @@ async def test_where_copying_is_not_allowed_the_page_says_so(tab: Tab) -> None:
     ("message", "heading", "reason"),
     [
         (str(uuid.UUID(int=9)), str(uuid.UUID(int=9)), "referral-not-found"),
-        ("<b>no ID</b>", "Message that names no referral", "invalid-request"),
+        ("<b>no ID</b>", "Message without a referral ID", "invalid-request"),
     ],
 )
-async def test_a_message_that_leads_nowhere_ends_as_a_reject(tab: Tab, message: str, heading: str, reason: str) -> None:
+async def test_a_message_without_a_known_referral_becomes_a_reject(
+    tab: Tab, message: str, heading: str, reason: str
+) -> None:
     await send(tab, message, "Queue")
     await expect(row(tab, heading).locator(".state")).to_have_text(f"Rejected, {reason}")
     await expect(tab.locator("#rejects")).to_have_text("1")
@@ -158,19 +162,19 @@ async def test_a_message_that_leads_nowhere_ends_as_a_reject(tab: Tab, message: 
     await expect(tab.locator("#json")).to_contain_text(f'"reason": "{reason}"')
 
 
-async def test_nothing_is_sent_where_nothing_was_entered(tab: Tab) -> None:
+async def test_an_empty_message_is_not_sent(tab: Tab) -> None:
     await send(tab, "", "Queue")
     await expect(tab.locator("#sent")).to_have_text("Enter an ID or a message first.")
     await expect(tab.get_by_label("ID or message")).to_be_focused()
 
 
 @pytest.mark.parametrize("by", ["HTTP", "Signed webhook"])
-async def test_what_is_no_id_is_refused_in_words(tab: Tab, by: str) -> None:
+async def test_an_invalid_id_is_refused_with_an_explanation(tab: Tab, by: str) -> None:
     await send(tab, "no ID", by)
     await expect(tab.locator("#sent.bad")).to_contain_text("GUID" if by == "Signed webhook" else "400")
 
 
-async def test_the_webhook_cannot_be_tried_before_it_is_registered(tab: Tab, stack: Stack) -> None:
+async def test_the_webhook_must_be_registered_before_use(tab: Tab, stack: Stack) -> None:
     stack.webhooks.registration = None
     await send(tab, LEAD["id"], "Signed webhook")
     await expect(tab.locator("#sent.bad")).to_have_text("The webhook is not registered yet.")
@@ -180,57 +184,58 @@ async def test_the_webhook_cannot_be_tried_before_it_is_registered(tab: Tab, sta
     ("fault", "reason"),
     [
         ("Throttles", "upstream-throttled"),
-        ("Is in trouble", "upstream-unavailable"),
-        ("Does not answer", "upstream-timeout"),
+        ("Is unavailable", "upstream-unavailable"),
+        ("Times out", "upstream-timeout"),
         ("Refuses the app", "upstream-denied"),
-        ("No new token", "token-unavailable"),
+        ("No new tokens", "token-unavailable"),
         ("The events queue refuses", "queue-unavailable"),
     ],
 )
-async def test_trouble_defers_and_a_referral_arrives_once_it_is_lifted(tab: Tab, fault: str, reason: str) -> None:
+async def test_a_fault_defers_a_referral_until_it_is_cleared(tab: Tab, fault: str, reason: str) -> None:
     await tab.get_by_label(fault).check()
-    await expect(tab.locator("#faulty")).to_have_text("Trouble is on.")
+    await expect(tab.locator("#faulty")).to_have_text("Faults are active.")
     await send(tab, LEAD["id"], "Queue")
     await expect(row(tab).locator(".state")).to_have_text(re.compile(f"Deferred, {reason}; again (in|any)"))
-    await tab.get_by_role("button", name="Lift all").click()
-    await expect(tab.locator("#faulty")).to_have_text("All works.")
-    await expect(tab.get_by_label("Works")).to_be_checked()
-    await expect(row(tab).locator(".state")).to_have_text("Forwarded after all")
+    await tab.get_by_role("button", name="Clear faults").click()
+    await expect(tab.locator("#faulty")).to_have_text("No faults.")
+    await expect(tab.get_by_label("No fault")).to_be_checked()
+    await expect(row(tab).locator(".state")).to_have_text("Forwarded after retries")
     await expect(row(tab).locator(".trail")).to_contain_text("deferred")
     await expect(tab.locator("#requests")).to_have_text("0")
 
 
 @pytest.mark.parametrize("queue_kind", [SERVICE_BUS])
-async def test_service_bus_in_trouble_defers_too(tab: Tab) -> None:
-    await test_trouble_defers_and_a_referral_arrives_once_it_is_lifted(tab, "The events queue", "queue-unavailable")
+async def test_a_service_bus_fault_defers_too(tab: Tab) -> None:
+    await test_a_fault_defers_a_referral_until_it_is_cleared(tab, "The events queue", "queue-unavailable")
 
 
 @pytest.mark.parametrize(
-    ("fault", "reason"), [("Has no such referral", "referral-not-found"), ("Breaks its own schema", "invalid-referral")]
+    ("fault", "reason"),
+    [("Has no such referral", "referral-not-found"), ("Returns an invalid document", "invalid-referral")],
 )
-async def test_faults_for_good_reject(tab: Tab, fault: str, reason: str) -> None:
+async def test_permanent_faults_reject(tab: Tab, fault: str, reason: str) -> None:
     await tab.get_by_label(fault).check()
-    await expect(tab.locator("#faulty")).to_have_text("Trouble is on.")
+    await expect(tab.locator("#faulty")).to_have_text("Faults are active.")
     await send(tab, LEAD["id"], "Queue")
     await expect(row(tab).locator(".state")).to_have_text(f"Rejected, {reason}")
 
 
-async def test_a_caller_by_http_is_told_at_once(tab: Tab) -> None:
-    await tab.get_by_label("Is in trouble").check()
-    await expect(tab.locator("#faulty")).to_have_text("Trouble is on.")
+async def test_an_http_caller_gets_the_error_immediately(tab: Tab) -> None:
+    await tab.get_by_label("Is unavailable").check()
+    await expect(tab.locator("#faulty")).to_have_text("Faults are active.")
     await send(tab, LEAD["id"], "HTTP")
     await expect(tab.locator("#sent.bad")).to_contain_text("503")
-    await expect(row(tab).locator(".state")).to_have_text("Caller told 503, upstream-unavailable")
+    await expect(row(tab).locator(".state")).to_have_text("Caller got 503, upstream-unavailable")
 
 
-async def test_a_fault_set_elsewhere_is_shown(tab: Tab, stack: Stack) -> None:
+async def test_a_fault_set_outside_the_page_is_shown(tab: Tab, stack: Stack) -> None:
     stack.partner_center.faults[ANY] = Fault("reset")
     await expect(tab.get_by_label("Another fault")).to_be_checked()
-    await tab.get_by_role("button", name="Lift all").click()
+    await tab.get_by_role("button", name="Clear faults").click()
     await expect(tab.get_by_label("Another fault")).to_be_hidden()
 
 
-async def test_who_opens_the_page_later_sees_what_was(tab: Tab, browser: Browser, served: demo.Page) -> None:
+async def test_a_page_opened_later_shows_the_history(tab: Tab, browser: Browser, served: demo.Page) -> None:
     await send(tab, LEAD["id"], "HTTP")
     await send(tab, OTHER["id"], "Queue")
     await expect(tab.locator("#events")).to_have_text("2")
@@ -240,42 +245,42 @@ async def test_who_opens_the_page_later_sees_what_was(tab: Tab, browser: Browser
         await expect(later.locator("#news")).to_be_empty()
 
 
-async def test_an_app_that_has_ended_is_said_to(tab: Tab, served: demo.Page) -> None:
+async def test_the_page_reports_that_the_app_has_stopped(tab: Tab, served: demo.Page) -> None:
     await served.host.kill()
-    await expect(tab.get_by_role("alert")).to_contain_text("The app has ended")
+    await expect(tab.get_by_role("alert")).to_contain_text("The app has stopped")
     await send(tab, LEAD["id"], "HTTP")
     await expect(tab.locator("#sent.bad")).to_have_text("The app does not answer.")
 
 
-async def test_queues_that_do_not_answer_are_said_not_to(
+async def test_the_page_reports_that_the_queues_do_not_respond(
     tab: Tab, served: demo.Page, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def refuse(_: demo.Page) -> None:
         raise aiohttp.ClientConnectionError
 
     with monkeypatch.context() as patch:
-        patch.setattr(demo.Page, "_look", refuse)
-        await expect(tab.get_by_role("alert")).to_have_text("The queues do not answer.")
+        patch.setattr(demo.Page, "_drain_queues", refuse)
+        await expect(tab.get_by_role("alert")).to_have_text("The queues do not respond.")
     await expect(tab.locator("#trouble")).to_be_hidden()
 
 
-async def test_a_stack_that_has_gone_is_said_to_and_found_again(browser: Browser, served: demo.Page) -> None:
+async def test_the_page_reconnects_after_the_stack_was_stopped(browser: Browser, served: demo.Page) -> None:
     async with contextlib.AsyncExitStack() as second:
         first = contextlib.AsyncExitStack()
         url = await first.enter_async_context(serving(served.site()))
         async with opened_tab(browser, url) as tab:
             await expect(tab.locator("#connection")).to_have_text("Connected")
             await first.aclose()
-            await expect(tab.get_by_role("alert")).to_contain_text("The local stack has gone")
+            await expect(tab.get_by_role("alert")).to_contain_text("The local stack has stopped")
             await send(tab, LEAD["id"], "Queue")
-            await expect(tab.locator("#sent.bad")).to_have_text("The local stack does not answer.")
+            await expect(tab.locator("#sent.bad")).to_have_text("The local stack does not respond.")
             port = int(url.rpartition(":")[2])
             await second.enter_async_context(serving(served.site(), port))
             await expect(tab.locator("#connection")).to_have_text("Connected")
             await expect(tab.locator("#trouble")).to_be_hidden()
 
 
-async def test_everything_is_done_with_the_keyboard_alone(tab: Tab) -> None:
+async def test_everything_works_with_the_keyboard_alone(tab: Tab) -> None:
     await tab.keyboard.press("Tab")
     await expect(tab.get_by_text("Skip to the referrals")).to_be_focused()
     await tab.keyboard.press("Tab")
@@ -288,11 +293,11 @@ async def test_everything_is_done_with_the_keyboard_alone(tab: Tab) -> None:
     await tab.keyboard.press("Enter")
     button = row(tab, OTHER["name"]).get_by_role("button", name="Event")
     await expect(button).to_be_visible()
-    for label in ("Works", "No new token", "The events queue refuses"):
+    for label in ("No fault", "No new tokens", "The events queue refuses"):
         await tab.keyboard.press("Tab")
         await expect(tab.get_by_label(label)).to_be_focused()
     await tab.keyboard.press("Tab")
-    await expect(tab.get_by_role("button", name="Lift all")).to_be_focused()
+    await expect(tab.get_by_role("button", name="Clear faults")).to_be_focused()
     await tab.keyboard.press("Tab")
     await expect(button).to_be_focused()
     await tab.keyboard.press("Enter")
@@ -308,7 +313,7 @@ async def test_everything_is_done_with_the_keyboard_alone(tab: Tab) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 360])
-async def test_axe_finds_nothing_and_nothing_is_cut_off(
+async def test_axe_finds_no_violations_and_nothing_is_cut_off(
     browser: Browser, served: demo.Page, scheme: str, width: int
 ) -> None:
     options = {"color_scheme": scheme, "viewport": {"width": width, "height": 900}, "reduced_motion": "reduce"}
@@ -320,16 +325,16 @@ async def test_axe_finds_nothing_and_nothing_is_cut_off(
         await tab.get_by_label("Throttles").check()
         await send(tab, LEAD["id"], "Queue")
         await expect(row(tab).locator(".state.wait")).to_be_visible()
-        # evaluated by the debugger's protocol, which the page's policy does not bind
-        found = await Axe().run(tab)
-        assert found.response["passes"] and found.violations_count == 0, found.generate_report()
+        # evaluated over the debugging protocol, which the page's policy does not restrict
+        report = await Axe().run(tab)
+        assert report.response["passes"] and report.violations_count == 0, report.generate_report()
         background = await tab.evaluate("getComputedStyle(document.body).backgroundColor")
         assert (background == "rgb(20, 23, 28)") is (scheme == "dark")
         assert await tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
         assert await tab.evaluate("document.getAnimations().length") == 0
 
 
-async def test_no_other_website_gets_anything(served: demo.Page) -> None:
+async def test_other_websites_are_refused(served: demo.Page) -> None:
     port = served.url.rpartition(":")[2]
     async with aiohttp.ClientSession() as session:
         for headers, status in (
@@ -360,7 +365,7 @@ async def test_no_other_website_gets_anything(served: demo.Page) -> None:
         ("POST", "notifications", b"no JSON"),
     ],
 )
-async def test_what_makes_no_sense_is_refused(served: demo.Page, method: str, path: str, body: bytes) -> None:
+async def test_invalid_bodies_are_refused(served: demo.Page, method: str, path: str, body: bytes) -> None:
     async with (
         aiohttp.ClientSession() as session,
         session.request(method, f"{served.url}/local/{path}", data=body) as answer,

@@ -103,9 +103,9 @@ def test_time_spans_are_read(text: str, length: float) -> None:
 def test_schedules_have_seconds_first_and_both_kinds_of_day_must_match(
     schedule: str, after: str, expected: str
 ) -> None:
-    found = next_time(schedule, datetime.fromisoformat(after).replace(tzinfo=UTC))
-    assert found == datetime.fromisoformat(expected).replace(tzinfo=UTC)
-    assert found.utcoffset() == timedelta(0)
+    run_at = next_time(schedule, datetime.fromisoformat(after).replace(tzinfo=UTC))
+    assert run_at == datetime.fromisoformat(expected).replace(tzinfo=UTC)
+    assert run_at.utcoffset() == timedelta(0)
 
 
 @pytest.mark.parametrize("schedule", ["17 * * * *", "hourly", "00:05:00", "0 61 * * * *"])

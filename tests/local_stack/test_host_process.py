@@ -29,13 +29,13 @@ Json = Any
 def settings(stack: Stack, queues: Queues | None = None, **more: str) -> dict[str, str]:
     """The probe app's settings."""
     identity = {"IDENTITY_ENDPOINT": f"{stack.identity_url}/msi/token", "IDENTITY_HEADER": stack.identity.secret}
-    found = {**identity, "SSL_CERT_FILE": str(stack.authority.root), **more}
+    environment = {**identity, "SSL_CERT_FILE": str(stack.authority.root), **more}
     if queues:
-        found["PROBE_QUEUE"] = queues.requests.name
-        found["Probe__queueServiceUri"] = stack.azurite.account_url
-        found["Probe__clientId"] = CLIENT_ID
-        found.setdefault("PROBE_DATA_TYPE", "BINARY")
-    return found
+        environment["PROBE_QUEUE"] = queues.requests.name
+        environment["Probe__queueServiceUri"] = stack.azurite.account_url
+        environment["Probe__clientId"] = CLIENT_ID
+        environment.setdefault("PROBE_DATA_TYPE", "BINARY")
+    return environment
 
 
 def probe(stack: Stack, environment: dict[str, str], *options: str) -> AbstractAsyncContextManager[Host]:

@@ -117,7 +117,7 @@ async def test_a_caller_who_hangs_up_stops_no_function(start_app: StartApp) -> N
 
 @pytest.mark.e2e
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="this system does not list a process's children")
-@pytest.mark.parametrize("when", ["Running on this machine", "What comes out of the queues"])
+@pytest.mark.parametrize("when", ["Running on this machine", "Events and rejects:"])
 async def test_make_run_ends_in_order_and_leaves_no_process(when: str) -> None:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "local_stack"),
@@ -128,16 +128,16 @@ async def test_make_run_ends_in_order_and_leaves_no_process(when: str) -> None:
         start_new_session=True,
     )
     assert process.stdout
-    said = b""
-    while when.encode() not in said:
+    output = b""
+    while when.encode() not in output:
         line = await process.stdout.readline()
-        assert line, said.decode()
-        said += line
+        assert line, output.decode()
+        output += line
     children = children_of(process.pid)
     process.send_signal(signal.SIGTERM)
-    said += await process.stdout.read()
+    output += await process.stdout.read()
     await process.wait()
-    assert "Traceback" not in said.decode()
+    assert "Traceback" not in output.decode()
     assert len(children) == 2
     assert [child for child in children if is_running(child)] == []
 
@@ -151,10 +151,10 @@ async def test_make_run_once_ends_by_itself_with_either_kind_of_queue(queue: str
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    said, _ = await process.communicate()
-    assert process.returncode == 0, said.decode()
-    assert b"Both events have the id" in said
-    assert b"caused by referral-updated" in said
+    output, _ = await process.communicate()
+    assert process.returncode == 0, output.decode()
+    assert b"Both events have the id" in output
+    assert b"caused by referral-updated" in output
 
 
 def children_of(pid: int) -> list[int]:

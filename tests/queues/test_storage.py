@@ -47,9 +47,9 @@ async def test_a_message_is_stored_for_ever_as_base64(open_queue: OpenQueue, que
     message = "\u00fcber & <unter>".encode()
     await open_queue(queues.events.url).put(Message(message))
     assert isinstance(queues.events, Queue)
-    (found,) = await queues.events.client.peek_messages()
-    assert base64.b64decode(found.content) == message
-    assert str(found.expires_on).startswith("9999-")
+    (peeked,) = await queues.events.client.peek_messages()
+    assert base64.b64decode(peeked.content) == message
+    assert str(peeked.expires_on).startswith("9999-")
 
 
 async def test_a_delayed_message_is_hidden(open_queue: OpenQueue, queues: Queues) -> None:
@@ -79,11 +79,15 @@ async def test_what_is_taken_is_hidden_until_it_is_released_or_removed(open_queu
     for number in range(40):
         await queue.put(Message(b"%d" % number))
     taken = await queue.take(60) + await queue.take(60)
-    assert sorted(int(held.body) for held in taken) == list(range(40))
+    assert sorted(int(message.body) for message in taken) == list(range(40))
     assert (await seen.texts(), await queue.take(60)) == ([], [])
     await queue.remove(taken[0])
     await queue.release(taken[1])
-    assert ([held.removed for held in taken[:2]], len(await seen.texts()), await seen.count()) == ([True, False], 1, 39)
+    assert ([message.removed for message in taken[:2]], len(await seen.texts()), await seen.count()) == (
+        [True, False],
+        1,
+        39,
+    )
 
 
 async def test_a_probe_puts_nothing(open_queue: OpenQueue, queues: Queues) -> None:
@@ -106,7 +110,7 @@ async def test_the_largest_message_fits_and_a_larger_one_is_refused(open_queue: 
 async def troubled(
     stack: Stack, kind: str, *answers: tuple[int, dict[str, str]]
 ) -> AsyncIterator[tuple[str, list[str]]]:
-    """A queue that answers as told, then 201. Yields its URL and the tokens it was sent."""
+    """A queue with configured responses, then 201. Yields its URL and the tokens it was sent."""
     left, tokens = list(answers), []
 
     async def put(request: web.Request) -> web.Response:
