@@ -1,6 +1,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
+# Compiled files are kept, whatever the environment says: without them every test process compiles every test again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help run unit test endurance chaos outage fuzz check audit bench schemas screenshot lock clean setup setup-azurite setup-tests
 
 help: ## list what there is

@@ -26,7 +26,7 @@ from referral_fn.referrals.events import Event
 from referral_fn.settings import read_settings
 from tests.contract import check_answer, check_event_data
 
-settings.register_profile("suite", deadline=None, max_examples=50)
+settings.register_profile("suite", deadline=None, max_examples=40)
 settings.load_profile("suite")
 
 pytest_plugins = ["tests.webhook_caller"]

@@ -168,7 +168,7 @@ async def test_only_what_was_asked_for_is_requested() -> None:
 
 
 @given(st.integers(0, 20), st.integers(1, 7), st.lists(st.integers(0, 25), max_size=8))
-@settings(max_examples=150)
+@settings(max_examples=50)
 async def test_wherever_workers_die_every_id_is_requested_once_or_more(
     count: int, page_size: int, deaths: list[int]
 ) -> None:

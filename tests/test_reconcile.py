@@ -170,7 +170,7 @@ async def test_a_failure_is_logged_and_moves_nothing(caplog: pytest.LogCaptureFi
     st.booleans(),
     st.booleans(),
 )
-@settings(max_examples=150)
+@settings(max_examples=50)
 async def test_wherever_runs_die_the_next_whole_one_finds_what_is_missing(
     changes: list[tuple[int, int]], deaths: list[int], refuses_filter: bool, short: bool
 ) -> None:

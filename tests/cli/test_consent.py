@@ -16,6 +16,8 @@ from local_stack.stand_ins.entra import USER
 from local_stack.stand_ins.tokens import TENANT
 from tests.cli.conftest import Cli, Result
 
+pytestmark = pytest.mark.e2e  # MSAL polls once a second
+
 
 @pytest.fixture(autouse=True)
 def _connections_are_closed() -> Iterator[None]:

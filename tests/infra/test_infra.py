@@ -54,9 +54,14 @@ def code_of(path: Path) -> str:
     return re.sub(r"(?m)^\s*//.*$", "", text(path))
 
 
+@pytest.fixture(scope="module")
+def parser() -> BicepParser:
+    return BicepParser()
+
+
 @pytest.mark.parametrize("path", BICEP, ids=lambda path: path.name)
-def test_every_bicep_file_parses(path: Path) -> None:
-    assert BicepParser().parse(text=text(path))
+def test_every_bicep_file_parses(path: Path, parser: BicepParser) -> None:
+    assert parser.parse(text=text(path))
 
 
 @pytest.mark.parametrize("path", BICEP, ids=lambda path: path.name)

@@ -237,7 +237,7 @@ def planted(document: dict[str, Any], person: dict[str, str]) -> dict[str, Any]:
 
 
 @given(person=_people, shape=st.sampled_from([seed(), today("Today")]), policy=st.sampled_from(["none", "consented"]))
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 def test_nothing_of_a_person_is_in_a_message_in_any_spelling(
     person: dict[str, str], shape: dict[str, Any], policy: str
 ) -> None:
@@ -257,7 +257,7 @@ def test_nothing_of_a_person_is_in_a_message_in_any_spelling(
 
 
 @given(people=st.tuples(_people, _people), shape=st.sampled_from([seed(), today("Today")]))
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 def test_a_message_does_not_depend_on_who_the_people_are(
     people: tuple[dict[str, str], dict[str, str]], shape: dict[str, Any]
 ) -> None:

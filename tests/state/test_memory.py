@@ -144,7 +144,7 @@ ACTIONS = ("step", "step", "step", "step", "die", "change", "ask", "fault")
 
 
 @given(st.lists(st.integers(0, 255), max_size=120), st.lists(changes, min_size=1, max_size=8))
-@settings(max_examples=200)
+@settings(max_examples=60)
 async def test_attributes_are_true_in_all_orders_and_wherever_a_worker_dies(
     script: list[int], contents: list[dict[str, Any]]
 ) -> None:
@@ -185,7 +185,7 @@ async def test_attributes_are_true_in_all_orders_and_wherever_a_worker_dies(
 
 
 @given(st.lists(st.tuples(st.sampled_from(["notified", "asked"]), changes | st.none()), max_size=8))
-@settings(max_examples=100)
+@settings(max_examples=40)
 async def test_without_faults_each_event_follows_the_one_before(requests: list[tuple[str, Any]]) -> None:
     world = World()
     expected: list[str] = []

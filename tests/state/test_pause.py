@@ -94,6 +94,7 @@ async def instances(stand_ins: Stack) -> AsyncIterator[list[PartnerCenter]]:
         yield clients
 
 
+@pytest.mark.e2e  # seven seconds long
 @pytest.mark.usefixtures("always_looks")
 async def test_calls_inside_a_pause_are_one_probe_per_instance_at_most(
     instances: list[PartnerCenter], stand_ins: Stack

@@ -232,21 +232,21 @@ _header_values = st.text(max_size=60) | st.sampled_from([URL, "rsa-sha256", "Sig
         _header_values,
     )
 )
-@settings(max_examples=300)
+@settings(max_examples=60)
 def test_reading_headers_raises_nothing_but_a_signature_error(headers: dict[str, str]) -> None:
     with contextlib.suppress(SignatureError):
         assert signature.read_claim(headers, {HOST}).certificate_url == URL
 
 
 @given(content=st.binary(max_size=300))
-@settings(max_examples=200)
+@settings(max_examples=50)
 def test_reading_a_certificate_raises_nothing_but_a_signature_error(content: bytes) -> None:
     with contextlib.suppress(SignatureError):
         signature.read_certificate(content)
 
 
 @given(token=st.binary(max_size=600))
-@settings(max_examples=100)
+@settings(max_examples=50)
 def test_no_bytes_but_the_signature_are_the_signature(token: bytes) -> None:
     known = check_signer(signer())
     with contextlib.suppress(SignatureError):
