@@ -16,7 +16,7 @@ from local_stack.azurite import AzuriteError
 from local_stack.demo import SETTINGS, Page, opened
 from local_stack.host.process import HostError
 from local_stack.stack import SERVICE_BUS, STORAGE, AnyQueue, Queues, Stack, running
-from local_stack.stand_ins.referrals import REFERRALS, SEED
+from local_stack.stand_ins.referrals import REFERRALS, SEED, SHARED
 
 APP_PORT = 7071
 AZURITE_PORT = 10001
@@ -99,7 +99,7 @@ async def _show_both_ways(page: Page, queues: Queues) -> None:
     async with aiohttp.ClientSession() as session, session.post(f"{page.url}/api/referrals/{referral_id}") as answer:
         await answer.read()
     took = time.perf_counter() - started
-    console.print(f"[bold]by HTTP[/]   POST /api/referrals/{referral_id}")
+    console.print(f"[bold]by HTTP[/]   POST /api/referrals/{referral_id}, a referral of the 2018 shape")
     console.print(f"          {answer.status} {answer.reason} in {took * 1000:.0f} ms, token and connections included")
     first = await _next_event(page)
     console.print(f"          event [green]{first['id']}[/] came out of {queues.events.name}\n")
@@ -142,13 +142,17 @@ async def _show_webhook(stack: Stack, page: Page, queues: Queues) -> None:
     status, output = await stack.run_command(stack.environment(queues), *command)
     if status:
         raise HostError(f"The webhook could not be registered: {output}")
-    changed = REFERRALS[3]
-    attempts = await stack.webhooks.change(changed["id"], status="Closed", substatus="Won", eTag='"changed"')
+    changed = SHARED["id"]
+    attempts = await stack.webhooks.change(changed, status="Closed", substatus="Won", eTag='"changed"')
     console.print(
-        f"            Partner Center changes {changed['id']}, and notifies the app: {attempts[-1]['responseCode']}"
+        f"            Partner Center changes {changed}, a referral of today's shape,"
+        f" and notifies the app: {attempts[-1]['responseCode']}"
     )
     event = await _next_event(page)
-    console.print(f"            event [green]{event['id']}[/] arrived, caused by {event['cause']}\n")
+    console.print(f"            event [green]{event['id']}[/] arrived, caused by {event['cause']}:")
+    parts = "category", "side", "dealType", "status", "substatus", "salesStage", "solutionArea"
+    values = [f"{name} {event['data'].get(name)}" for name in parts]
+    console.print(f"            {', '.join(values)}\n", markup=False)
 
 
 async def _next_event(page: Page) -> dict[str, Any]:

@@ -198,7 +198,7 @@ def today(name: str, **changes: Any) -> dict[str, Any]:
     return document | {"id": referral_id} | changes
 
 
-_SHARED = today("Shared with Microsoft")
+SHARED = today("Shared with Microsoft")
 
 REFERRALS: list[dict[str, Any]] = [
     SEED,
@@ -281,8 +281,8 @@ REFERRALS: list[dict[str, Any]] = [
         ),
     ),
     _referral("A misspelt link", links={"self": {"uri": f"{_API}/x".replace("engagements", "engagments")}}),
-    _SHARED,
-    today("Microsoft's side of it", engagementId=_SHARED["engagementId"], organizationId="msft", direction="Incoming"),
+    SHARED,
+    today("Microsoft's side of it", engagementId=SHARED["engagementId"], organizationId="msft", direction="Incoming"),
     today("A private deal", consent={"consentToShareReferralWithMicrosoftSellers": False}),
     today("Closed as an error", status="Closed", substatus="Error", closedDateTime="2026-02-01T10:00:00Z"),
 ]
