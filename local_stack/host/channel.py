@@ -26,7 +26,7 @@ class InvocationError(Exception):
 
 
 class WorkerExitError(InvocationError):
-    """The worker process ended with a call under way."""
+    """The worker process exited during a call."""
 
 
 class WorkerStartError(Exception):
@@ -103,7 +103,7 @@ class Channel:
         return functions
 
     async def invoke(self, invocation_id: str, call: Call) -> wire.TypedData | None:
-        """Call a function. Never returns once the worker is disposed of; raises when it ends.
+        """Call a function. Never returns once the worker is disposed of; raises when the worker exits.
 
         Raises:
             InvocationError: the function or the worker failed.
@@ -170,7 +170,7 @@ class Channel:
             pending.result.set_result(message["return"])
 
     def _pass_on(self, message: wire.Message) -> None:
-        """Log a worker's record. One that belongs to no call under way is dropped, whatever its level."""
+        """Log a worker's record. Records that belong to no running call are dropped, regardless of their level."""
         if message["system"]:
             self._log.write(message["level"], "Worker.LanguageWorkerChannel.python", message["message"])
         elif pending := self._pending.get(message["id"] or ""):

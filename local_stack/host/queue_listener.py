@@ -84,7 +84,7 @@ class QueueListener:
         self._found_since_wait = False
 
     async def run(self) -> None:
-        """Poll until cancelled, then let what is under way finish."""
+        """Poll until cancelled, then let running calls finish."""
         try:
             while True:
                 if await self._poll():
@@ -93,7 +93,7 @@ class QueueListener:
                 else:
                     wait, self._found_since_wait = self._backoff.next(found=self._found_since_wait), False
                     await asyncio.sleep(wait)
-        except Exception as error:  # noqa: BLE001 - whatever nobody expects ends the host
+        except Exception as error:  # noqa: BLE001 - any unexpected error stops the host
             self._end_host(f"{type(error).__name__}: {error}")
         finally:
             if self._processing:
@@ -134,7 +134,7 @@ class QueueListener:
             finally:
                 message = await lease.end()
             await self._complete(message, succeeded=succeeded)
-        except Exception as error:  # noqa: BLE001 - whatever nobody expects ends the host
+        except Exception as error:  # noqa: BLE001 - any unexpected error stops the host
             self._end_host(f"{type(error).__name__}: {error}")
 
     async def _call(self, body: bytes, message: QueueMessage) -> bool:
@@ -192,7 +192,7 @@ class QueueListener:
                 raise
 
     def _decode(self, text: str) -> bytes | None:
-        """The message's bytes; None where they should be base64 and are not."""
+        """The message's bytes; None if they should be base64 but are not."""
         if not self._options.is_base64:
             return text.encode()
         try:
@@ -232,7 +232,7 @@ class _Lease:
                     return  # another consumer has it, or it was deleted
                 self._end_host(f"Renewing failed: {error}")
                 return
-            except Exception as error:  # noqa: BLE001 - whatever nobody expects ends the host
+            except Exception as error:  # noqa: BLE001 - any unexpected error stops the host
                 self._end_host(f"Renewing failed: {type(error).__name__}: {error}")
                 return
 

@@ -48,12 +48,12 @@ class ServiceBusListener:
         self._running: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
-        """Receive until cancelled, then let what is under way finish."""
+        """Receive until cancelled, then let running calls finish."""
         try:
             while True:
                 received = await self._poll()
                 await asyncio.sleep(0 if received else SHORTEST)
-        except Exception as error:  # noqa: BLE001 - whatever nobody expects ends the host
+        except Exception as error:  # noqa: BLE001 - any unexpected error stops the host
             self._end_host(f"{type(error).__name__}: {error}")
         finally:
             if self._running:
@@ -85,7 +85,7 @@ class ServiceBusListener:
         lock = f"messages/{message['SequenceNumber']}/{message['LockToken']}"
         renewal = asyncio.create_task(self._renew(lock, message))
         try:
-            method = "DELETE" if await self._call(message) else "PUT"  # complete, or abandon: it is to come again
+            method = "DELETE" if await self._call(message) else "PUT"  # complete, or abandon for redelivery
             with contextlib.suppress(aiohttp.ClientError, AzureError, TimeoutError):  # the lock runs out, then
                 await self._ask(method, lock)
         finally:
