@@ -73,10 +73,10 @@ def _read(body: bytes) -> tuple[str | None, datetime | None]:
         raise InvalidRequestError("", str(error)) from None
     if not isinstance(document, dict) or document.keys() - {"status", "since"}:
         raise InvalidRequestError("", "must be a JSON object with status, since, both or neither")
-    status, since = document.get("status"), document.get("since")
-    if status is not None and not (isinstance(status, str) and STATUS.fullmatch(status)):
+    status = document.get("status")
+    if "status" in document and not (isinstance(status, str) and STATUS.fullmatch(status)):
         raise InvalidRequestError("/status", "must be a referral's status, such as New")
     try:
-        return status, None if since is None else read_utc(since)
+        return status, read_utc(document["since"]) if "since" in document else None
     except ValueError as error:
         raise InvalidRequestError("/since", str(error)) from None

@@ -62,7 +62,9 @@ async def test_a_backfill_loads_everything_and_reports_its_progress(start_app: S
         assert answer.status == 404
 
 
-@pytest.mark.parametrize("body", [{"status": "' or 1 eq 1"}, {"since": "yesterday"}, {"all": True}, []])
+@pytest.mark.parametrize(
+    "body", [{"status": "' or 1 eq 1"}, {"since": "yesterday"}, {"since": None}, {"status": None}, {"all": True}, []]
+)
 async def test_what_asks_for_no_backfill_is_refused(start_app: StartApp, stack: Stack, body: Any) -> None:
     async with start_app(STATE_URL=await stack.fresh_table()) as app:
         answer, problem = await app.post("backfills", body)
