@@ -6,7 +6,7 @@ from pathlib import Path
 SEED = (Path(__file__).parent.parent / "local_stack" / "stand_ins" / "seed_referral.json").read_bytes()
 SEED_ID: str = json.loads(SEED)["id"]
 SIZES = (2_000, 20_000, 200_000)
-"""Bytes, about. The first is the seed's referral as it is."""
+"""Approximate bytes. The first is the unchanged seed referral."""
 
 
 def referral(size: int) -> bytes:

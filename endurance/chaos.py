@@ -122,7 +122,7 @@ class Chaos:
 
 @contextlib.asynccontextmanager
 async def _troubled_app(stack: Stack, queues: Queues) -> AsyncIterator[tuple[Platform, dict[str, str]]]:
-    """The app, before a queue service in trouble.
+    """The app with a faulty queue service.
 
     Yields:
         The app, and the settings with which a host finds a service that refuses it after some calls.
@@ -152,7 +152,7 @@ def _moved(environment: dict[str, str], origin: str, url: str) -> dict[str, str]
 
 
 class _RefusesLater:
-    """Answers 403 once after some calls, as when a role is taken away for a moment; then it counts anew."""
+    """Answers 403 once after some calls, as if a role were removed briefly; then it starts counting again."""
 
     def __init__(self) -> None:
         self._calls = 0

@@ -85,7 +85,7 @@ def _promise(holds: object, what: str) -> None:
 
 
 def _outcome(read: Callable[[], object]) -> str:
-    """What came of reading something: `accepted`, or the documented error with the rule that was broken."""
+    """The outcome of reading an input: `accepted`, or the documented error with the rule that was broken."""
     try:
         read()
     except InvalidRequestError as error:
@@ -184,7 +184,7 @@ def _read_reject(message: Message) -> RejectPart:
 
 
 def _outcome_of_foreign(data: bytes) -> str:
-    """Read any message of the rejects queue, whoever put it there."""
+    """Read an arbitrary message on the rejects queue."""
     part = read_part(data)
     if part is None:
         return "no reject"

@@ -76,7 +76,7 @@ class SlowInputError(Exception):
 
 
 def _fuzz_by_name(name: str, inputs: int, seed: int) -> Result:
-    """Fuzz one target, in whatever process."""
+    """Fuzz one target, in any process."""
     warnings.simplefilter("ignore")  # cryptography warns of what is odd in certificates
     target = next(target for target in targets() if target.name == name)
     lines = Lines()

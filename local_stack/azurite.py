@@ -76,7 +76,7 @@ class _Service:
             *("--skipApiVersionCheck", "--disableTelemetry", "--silent"),
             *(("--location", str(self._folder)) if self._folder else ("--inMemoryPersistence",)),
             env=os.environ | {"PARENT_FOLDER": str(self._authority.key.parent)},
-            stdin=asyncio.subprocess.PIPE,  # held open: its end tells Azurite that this process is gone
+            stdin=asyncio.subprocess.PIPE,  # kept open: Azurite exits when it is closed
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             start_new_session=True,

@@ -179,7 +179,7 @@ class Stack:
             *("--until-stdin-ends", *options),
             cwd=ROOT,
             env=_inherited() | environment,
-            stdin=asyncio.subprocess.PIPE,  # held open: its end tells the host that this process is gone
+            stdin=asyncio.subprocess.PIPE,  # kept open: the host exits when it is closed
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             start_new_session=True,

@@ -1,4 +1,4 @@
-"""Tiers, and the app under its host with stand-ins around it.
+"""Test tiers, and fixtures for the app, its host and the stand-ins.
 
 A test that uses the `stack` fixture, or anything built on it, is end-to-end: `make unit` leaves it out. Nobody has to
 mark it. Tests that start processes in another way have the marker `e2e`; without it, the attempt fails.
@@ -40,7 +40,7 @@ _unit_test_is_running = False
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """One process a core for unit tests; one more for end-to-end tests, which mostly wait for other processes."""
+    """One process per core for unit tests; one more for end-to-end tests, which mostly wait for other processes."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return cores if config.option.markexpr == "not e2e" else cores + 1
 
@@ -59,7 +59,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run the tests of a module with `BOTH_KINDS` on either kind of queue, the others on Storage queues."""
+    """Run the tests of a module with `BOTH_KINDS` on both kinds of queue, the others on Storage queues."""
     if "kind" in metafunc.fixturenames:
         storage_only = metafunc.definition.get_closest_marker("storage_only")
         both = getattr(metafunc.module, "BOTH_KINDS", False) and not storage_only
@@ -124,7 +124,7 @@ def stack(shared_stack: Stack) -> Iterator[Stack]:
 
 @pytest.fixture
 async def bus_queues(stand_ins: Stack) -> Queues:
-    """Queues of a unit test's own, on the Service Bus stand-in."""
+    """Queues for one unit test, on the Service Bus stand-in."""
     return await stand_ins.fresh_queues(inbound=SERVICE_BUS, outbound=SERVICE_BUS)
 
 
@@ -135,7 +135,7 @@ OpenWorker = Callable[..., WorkerApp]
 async def open_worker(
     stand_ins: Stack, bus_queues: Queues, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[OpenWorker]:
-    """Opens what a worker process shares between invocations, in this process and on the stand-ins."""
+    """Opens the objects that a worker process shares between invocations, in this process and on the stand-ins."""
     monkeypatch.setenv("IDENTITY_ENDPOINT", f"{stand_ins.identity_url}/msi/token")
     monkeypatch.setenv("IDENTITY_HEADER", stand_ins.identity.secret)
     opened: list[WorkerApp] = []
@@ -184,7 +184,7 @@ class App:
         return await self.post(f"referrals/{referral_id}", **headers)
 
     async def lies_on(self) -> dict[str, list[Json]]:
-        """What is visible on each queue, and how many requests are waiting, hidden ones included."""
+        """The visible messages of each queue, and the number of waiting requests, hidden ones included."""
         return {
             "events": await self.queues.events.documents(),
             "rejects": await self.queues.rejects.documents(),
@@ -233,7 +233,7 @@ async def _running_app(
     max_deliveries: int = 10,
     **overrides: str,
 ) -> AsyncIterator[App]:
-    """The app under its host, on queues of its own. Quick attempts are quicker than in production."""
+    """The app under its host, on its own queues. Retries are quicker than in production."""
     options: dict[str, Any] = {}
     if inbound == SERVICE_BUS:
         options = {"lock_seconds": lease, "max_delivery_count": max_deliveries}
@@ -253,7 +253,7 @@ async def _running_app(
 
 @pytest.fixture
 def start_app(stack: Stack, kind: str) -> StartApp:
-    """Starts an app of the test's own, with the settings it wants; for tests that stop it or change its state."""
+    """Starts an app for one test, with custom settings; for tests that stop it or change its state."""
 
     def start(*, inbound: str = kind, outbound: str = kind, **options: Any) -> AbstractAsyncContextManager[App]:
         return _running_app(stack, inbound=inbound, outbound=outbound, **options)
@@ -297,7 +297,7 @@ async def shared_apps(shared_stack: Stack) -> AsyncIterator[_SharedApps]:
 async def share_app(
     stack: Stack, kind: str, shared_apps: _SharedApps, request: pytest.FixtureRequest
 ) -> AsyncIterator[ShareApp]:
-    """Hands out running apps by their settings, for tests that leave an app as it was.
+    """Provides running apps by their settings, for tests that do not change the app's state.
 
     An app keeps its pooled connections and tokens from one test to the next; its queues and its log are emptied. After
     a failed test it is stopped, so that one failure does not become many.
@@ -335,7 +335,7 @@ async def app(share_app: ShareApp) -> App:
 
 
 async def until(look: Callable[[], Awaitable[T]], expected: T) -> None:
-    """Poll until the expected value is seen; the test's own time-out is the limit."""
+    """Poll until the expected value is seen; the test's own timeout is the limit."""
     while await look() != expected:
         await asyncio.sleep(POLL_INTERVAL)
 
@@ -351,5 +351,5 @@ async def eventually_holds(queue: AnyQueue, count: int = 1) -> list[Json]:
 
 
 async def eventually_empty(queue: Countable) -> None:
-    """Wait until nothing is on a queue, hidden messages included."""
+    """Wait until a queue is empty, hidden messages included."""
     await until(queue.count, 0)

@@ -1,4 +1,4 @@
-"""The published documents, against which a test holds answers and messages; and the tools that read them."""
+"""The published documents with which tests compare responses and messages, and the tools that read them."""
 
 import asyncio
 import functools
@@ -65,7 +65,7 @@ def check_event_data(event: dict[str, Any]) -> None:
 
 
 def check_answer(method: str, path: str, status: int, content_type: str, body: Any) -> None:
-    """Hold an answer against the operation's documented ones. `path` is that after `/api`."""
+    """Compare a response with those documented for the operation. `path` excludes `/api`."""
     (template,) = [known for known in OPENAPI["paths"] if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", known), path)]
     answers = OPENAPI["paths"][template][method]["responses"]
     assert str(status) in answers, f"{method} {template} documents no {status}"
@@ -82,7 +82,7 @@ def check_answer(method: str, path: str, status: int, content_type: str, body: A
 
 
 async def run(*command: str, folder: Path = ROOT, **environment: str) -> str:
-    """Run a command that must succeed, with what is installed for the tests on its path. Returns its output."""
+    """Run a command that must succeed, with the tools of the test environment on its path. Returns its output."""
     process = await asyncio.create_subprocess_exec(
         *command,
         cwd=folder,

@@ -62,7 +62,7 @@ def by_name(exporter: InMemorySpanExporter) -> dict[str, ReadableSpan]:
     return {span.name: span for span in exporter.get_finished_spans()}
 
 
-async def test_a_forwarded_referral_is_told_by_its_ids_and_stages(
+async def test_a_forwarded_referral_is_logged_with_its_ids_and_stages(
     forwarder: Forwarder, request_: ReferralRequest, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -75,7 +75,7 @@ async def test_a_forwarded_referral_is_told_by_its_ids_and_stages(
     assert min(record.fetchMs, record.normalizeMs, record.publishMs) > 0
 
 
-async def test_a_failed_attempt_is_told_with_what_support_asks_for(
+async def test_a_failed_attempt_is_logged_with_the_ids_that_support_needs(
     forwarder: Forwarder, stand_ins: Stack, request_: ReferralRequest, caplog: pytest.LogCaptureFixture
 ) -> None:
     stand_ins.partner_center.faults[request_.referral_id] = Fault("status", status=500)
@@ -109,7 +109,7 @@ async def test_fetch_and_publish_are_spans_of_the_callers_trace(
     assert outcome.event.extensions["traceparent"] == CALLER.traceparent
 
 
-async def test_a_span_in_trouble_says_which(
+async def test_a_failed_span_has_the_error(
     forwarder: Forwarder, stand_ins: Stack, request_: ReferralRequest, spans: InMemorySpanExporter
 ) -> None:
     stand_ins.partner_center.faults[request_.referral_id] = Fault("status", status=503)
@@ -136,7 +136,7 @@ async def test_the_invocations_own_trace_is_linked_or_else_continued(
     assert not fetch.links
 
 
-async def test_without_opentelemetry_the_callers_trace_is_handed_on(
+async def test_without_opentelemetry_the_callers_trace_is_propagated(
     forwarder: Forwarder, stand_ins: Stack, request_: ReferralRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(telemetry, "opentelemetry", None)
@@ -159,7 +159,7 @@ def test_outside_a_host_an_event_is_a_line_of_json(capsys: pytest.CaptureFixture
     assert (second["level"], second["seconds"]) == ("WARNING", 10)
 
 
-def test_every_event_the_code_logs_is_documented_and_the_reverse() -> None:
+def test_logged_events_and_documented_events_are_the_same() -> None:
     written = re.compile(r'log\.(?:info|warning|error|at_startup)\(\s*"([a-z.-]+)"')
     code = [ROOT / "function_app.py", *(ROOT / "referral_fn").rglob("*.py")]
     logged = {name for path in code for name in written.findall(path.read_text(encoding="utf-8"))}

@@ -23,7 +23,7 @@ class BindingData:
             self.set(name, value)
 
     def set(self, name: str, value: wire.TypedData) -> None:
-        """Set a value, whatever was there."""
+        """Set a value, replacing any existing one."""
         self.values[self._spelling.setdefault(name.lower(), name)] = value
 
 

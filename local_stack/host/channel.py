@@ -170,7 +170,7 @@ class Channel:
             pending.result.set_result(message["return"])
 
     def _pass_on(self, message: wire.Message) -> None:
-        """Log a worker's record. One that belongs to no call under way is dropped, whatever its level."""
+        """Log a worker's record. Records that belong to no running call are dropped, regardless of their level."""
         if message["system"]:
             self._log.write(message["level"], "Worker.LanguageWorkerChannel.python", message["message"])
         elif pending := self._pending.get(message["id"] or ""):

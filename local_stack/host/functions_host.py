@@ -153,7 +153,7 @@ class Host:
 
 
 def _end_with_stdin() -> None:
-    """Wait for the end of standard input: whoever holds its other end is gone. The worker then ends by itself."""
+    """Wait for the end of standard input: the parent process is gone. The worker then exits by itself."""
     os.read(sys.stdin.fileno(), 1)
     os._exit(1)
 

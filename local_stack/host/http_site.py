@@ -105,7 +105,7 @@ class HttpSite:
 
 
 def new_trace_parent() -> str:
-    """A trace of its own."""
+    """A new trace."""
     return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-00"
 
 

@@ -18,7 +18,7 @@ class HostError(RuntimeError):
 
 
 class Host:
-    """A running Functions host, with its worker as a process of its own."""
+    """A running Functions host, with its worker in a separate process."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process

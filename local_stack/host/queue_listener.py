@@ -93,7 +93,7 @@ class QueueListener:
                 else:
                     wait, self._found_since_wait = self._backoff.next(found=self._found_since_wait), False
                     await asyncio.sleep(wait)
-        except Exception as error:  # noqa: BLE001 - whatever nobody expects ends the host
+        except Exception as error:  # noqa: BLE001 - any unexpected error stops the host
             self._end_host(f"{type(error).__name__}: {error}")
         finally:
             if self._processing:
@@ -134,7 +134,7 @@ class QueueListener:
             finally:
                 message = await lease.end()
             await self._complete(message, succeeded=succeeded)
-        except Exception as error:  # noqa: BLE001 - whatever nobody expects ends the host
+        except Exception as error:  # noqa: BLE001 - any unexpected error stops the host
             self._end_host(f"{type(error).__name__}: {error}")
 
     async def _call(self, body: bytes, message: QueueMessage) -> bool:
@@ -232,7 +232,7 @@ class _Lease:
                     return  # another consumer has it, or it was deleted
                 self._end_host(f"Renewing failed: {error}")
                 return
-            except Exception as error:  # noqa: BLE001 - whatever nobody expects ends the host
+            except Exception as error:  # noqa: BLE001 - any unexpected error stops the host
                 self._end_host(f"Renewing failed: {type(error).__name__}: {error}")
                 return
 

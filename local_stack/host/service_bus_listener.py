@@ -53,7 +53,7 @@ class ServiceBusListener:
             while True:
                 received = await self._poll()
                 await asyncio.sleep(0 if received else SHORTEST)
-        except Exception as error:  # noqa: BLE001 - whatever nobody expects ends the host
+        except Exception as error:  # noqa: BLE001 - any unexpected error stops the host
             self._end_host(f"{type(error).__name__}: {error}")
         finally:
             if self._running:
@@ -85,7 +85,7 @@ class ServiceBusListener:
         lock = f"messages/{message['SequenceNumber']}/{message['LockToken']}"
         renewal = asyncio.create_task(self._renew(lock, message))
         try:
-            method = "DELETE" if await self._call(message) else "PUT"  # complete, or abandon: it is to come again
+            method = "DELETE" if await self._call(message) else "PUT"  # complete, or abandon for redelivery
             with contextlib.suppress(aiohttp.ClientError, AzureError, TimeoutError):  # the lock runs out, then
                 await self._ask(method, lock)
         finally:

@@ -48,7 +48,7 @@ class StorageError(Exception):
 
     @property
     def is_stale_receipt(self) -> bool:
-        """Whether somebody else has taken or changed the message since."""
+        """Whether another client has received or changed the message since."""
         return self.code == "PopReceiptMismatch"
 
     @property

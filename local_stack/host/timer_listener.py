@@ -45,7 +45,7 @@ class TimerListener:
                 await asyncio.wait(self._running)
 
     async def run_now(self) -> None:
-        """Start the function whatever its schedule says, and do not wait for it."""
+        """Start the function now, regardless of its schedule, and do not wait for it."""
         task = asyncio.create_task(self._fire())
         self._running.add(task)
         task.add_done_callback(self._running.discard)

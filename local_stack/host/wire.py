@@ -39,7 +39,7 @@ def to_bytes(value: TypedData | None) -> bytes:
 
 
 def encode(message: Message) -> bytes:
-    """A message as it is sent."""
+    """A message in its encoded form."""
     body = json.dumps(message, separators=(",", ":")).encode("utf-8", "surrogatepass")
     return _LENGTH.pack(len(body)) + body
 

@@ -38,7 +38,7 @@ async def serving(
 
     Args:
         app: what is served.
-        port: another is taken where it is not free.
+        port: the preferred port; if it is taken, another one is used.
         tls: serves HTTPS.
         grace: seconds that requests in flight may take to finish; with none, a request ends when its client hangs up.
     """

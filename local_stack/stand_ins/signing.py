@@ -70,7 +70,7 @@ class Identity:
             key: its key; a new RSA key of 2048 bits if there is none.
             is_authority: whether it gets the extensions of an authority or those of a signer.
             valid: from when to when, relative to now.
-            issuer_url: where it says that the certificate of its issuer is.
+            issuer_url: the issuer certificate's URL in its extensions.
             extensions: these replace the usual ones of their types.
             algorithm: the hash of its signature; SHA-256 if there is none.
         """
@@ -150,7 +150,7 @@ def _role_extensions(is_authority: bool) -> Iterator[tuple[x509.ExtensionType, b
 
 
 def _issuer_services(issuer_url: str | None, dns_name: str | None) -> Iterator[x509.ExtensionType]:
-    """What only an issued certificate has: its purpose, its policy, and where its issuer's services are."""
+    """Extensions of issued certificates: purpose, policy, and the URLs of the issuer's services."""
     services = [(AuthorityInformationAccessOID.OCSP, _OCSP)]
     if issuer_url:
         services.append((AuthorityInformationAccessOID.CA_ISSUERS, issuer_url))

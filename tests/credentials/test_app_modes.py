@@ -39,7 +39,7 @@ async def entra(stack: Stack) -> AsyncIterator[Entra]:
         ("federated-app", "v1/referrals"),
     ],
 )
-async def test_each_mode_forwards_the_seeds_referral_by_todays_call_or_that_of_2018(
+async def test_each_mode_forwards_the_seeds_referral_by_the_current_call_or_that_of_2018(
     start_app: StartApp, stack: Stack, entra: Entra, auth: str, call: str
 ) -> None:
     collection = f"{stack.partner_center_url}/{call}"
@@ -67,7 +67,7 @@ async def test_a_user_without_multi_factor_authentication_defers_with_a_reason_o
         assert await app.queues.rejects.count() == 0
 
 
-async def test_an_app_without_a_user_is_refused_by_todays_api(start_app: StartApp, entra: Entra) -> None:
+async def test_an_app_without_a_user_is_refused_by_the_current_api(start_app: StartApp, entra: Entra) -> None:
     async with start_app(REFERRALS_AUTH="federated-app") as app:
         app.stack.partner_center.wants_user = True
         answer, problem = await app.forward(SEED_ID)
@@ -94,7 +94,7 @@ async def test_a_hundred_cold_invocations_cost_one_token_request_per_hop(
 
 
 @pytest.mark.parametrize(("auth", "grant"), [("federated-app", "client_credentials"), ("app-user", "refresh_token")])
-async def test_a_token_that_runs_out_is_renewed_and_no_referral_fails(
+async def test_an_expiring_token_is_renewed_and_no_referral_fails(
     start_app: StartApp, entra: Entra, auth: str, grant: str
 ) -> None:
     entra.lifetime = 3
@@ -134,7 +134,7 @@ async def health_of(app: App) -> tuple[int, str | None]:
 
 
 def no_token_leaked(app: App, *texts: str) -> None:
-    """Hold texts and the log against each token there ever was, and the user's name."""
+    """Check that the texts and the log contain no issued token and not the user's name."""
     assert not app.stack.leaked("".join((*texts, app.host.log)))
     assert USER not in app.host.log
 

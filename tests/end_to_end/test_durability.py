@@ -1,4 +1,4 @@
-"""Nothing is lost when the app stops: an orderly stop, a killed worker, the last delivery."""
+"""Nothing is lost when the app stops: graceful shutdown, a killed worker, the last deliveries."""
 
 import asyncio
 import uuid
@@ -17,7 +17,7 @@ from tests.documents import seed
 BOTH_KINDS = True
 
 
-async def test_what_is_in_flight_is_finished_when_the_app_is_told_to_stop(start_app: StartApp) -> None:
+async def test_messages_in_flight_are_finished_during_a_shutdown(start_app: StartApp) -> None:
     async with start_app(REFERRALS_RETRY_BUDGET="10") as app:
         queued, called = str(uuid.uuid4()), str(uuid.uuid4())
         center = app.stack.partner_center
@@ -41,7 +41,7 @@ async def test_what_is_in_flight_is_finished_when_the_app_is_told_to_stop(start_
         assert "Traceback" not in app.host.log
 
 
-async def test_a_killed_hosts_referral_is_forwarded_by_the_next(start_app: StartApp) -> None:
+async def test_a_killed_hosts_referral_is_forwarded_by_the_next_host(start_app: StartApp) -> None:
     referral_id = str(uuid.uuid4())
     async with start_app(lease=2) as app:
         app.stack.partner_center.referrals[referral_id] = seed(id=referral_id)
@@ -68,7 +68,7 @@ async def test_a_killed_workers_referral_is_forwarded_by_the_next_worker_of_the_
         assert len(app.host.worker_pids) == 2
 
 
-async def test_the_last_delivery_outlives_a_rejects_queue_in_trouble(start_app: StartApp) -> None:
+async def test_the_last_delivery_survives_an_unavailable_rejects_queue(start_app: StartApp) -> None:
     nowhere = {"REJECTS_URL": "https://127.0.0.1:9/nobody/listens"}
     async with start_app(max_deliveries=3, REFERRALS_DEFERRAL_SCHEDULE="7", **nowhere) as app:
         await app.queues.requests.send(str(uuid.uuid4()))

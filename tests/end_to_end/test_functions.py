@@ -1,4 +1,4 @@
-"""The functions as callers and operators meet them, under the host, on real queues."""
+"""The functions as callers and operators see them, under the host, on real queues."""
 
 import asyncio
 import base64
@@ -94,7 +94,7 @@ async def test_a_reject_is_a_cloudevent_of_its_schema(app: App) -> None:
         REJECT.validate(parsed.get_data())
 
 
-async def test_a_batch_is_queued_and_every_id_has_its_fate(app: App) -> None:
+async def test_a_batch_is_queued_with_a_result_for_every_id(app: App) -> None:
     asked = [*IDS, IDS[0].upper(), "42", None]
     answer, body = await app.post("referrals", {"referralIds": asked})
     assert answer.status == 202
@@ -125,7 +125,7 @@ async def test_a_caller_may_prefer_not_to_wait(app: App, by_path: bool) -> None:
     assert event["subject"] == SEED_ID
 
 
-async def test_one_referral_may_be_asked_for_in_the_body(app: App) -> None:
+async def test_one_referral_can_be_requested_in_the_body(app: App) -> None:
     answer, event = await app.post("referrals", {"referralId": SEED_ID})
     assert (answer.status, event["subject"]) == (200, SEED_ID)
 
@@ -152,7 +152,7 @@ async def test_every_kind_of_message_is_forwarded(app: App, message: str) -> Non
     await eventually_empty(app.queues.requests)
 
 
-async def test_an_event_or_a_reject_put_back_is_forwarded_anew(app: App) -> None:
+async def test_an_event_or_a_reject_that_is_put_back_is_forwarded_again(app: App) -> None:
     _, event = await app.forward(SEED_ID)
     await app.queues.requests.send(json.dumps(event))
     assert [again["id"] for again in await eventually_holds(app.queues.events, 2)] == [event["id"]] * 2
@@ -184,7 +184,7 @@ async def test_a_hundred_at_once_are_all_forwarded_with_one_token_request(start_
         assert (app.stack.identity.requests - before)["https://api.partner.microsoft.com"] == 1
 
 
-async def test_a_refused_token_is_replaced_once_for_all_who_hold_it(app: App) -> None:
+async def test_a_refused_token_is_replaced_once_for_all_requests(app: App) -> None:
     partner_center, identity = app.stack.partner_center, app.stack.identity
     resource = "https://api.partner.microsoft.com"
     await app.forward(SEED_ID)
@@ -195,7 +195,7 @@ async def test_a_refused_token_is_replaced_once_for_all_who_hold_it(app: App) ->
     assert identity.requests[resource] == before + 1
 
 
-async def test_today_s_url_works_as_the_seed_s_does(start_app: StartApp, stack: Any) -> None:
+async def test_the_current_url_works_like_the_seeds_url(start_app: StartApp, stack: Any) -> None:
     collection = f"{stack.partner_center_url}/v1.0/engagements/referrals"
     async with start_app(REFERRALS_URL=f"{collection}/{{referralId}}") as app:
         answer, event = await app.forward(IDS[1])
@@ -203,7 +203,7 @@ async def test_today_s_url_works_as_the_seed_s_does(start_app: StartApp, stack: 
 
 
 @pytest.mark.parametrize(("policy", "personal"), [("none", False), ("consented", False), ("full", True)])
-async def test_people_appear_in_events_by_policy_and_in_logs_never(
+async def test_people_appear_in_events_by_policy_and_never_in_logs(
     start_app: StartApp,
     policy: str,
     personal: bool,
@@ -233,12 +233,12 @@ async def test_every_call_is_logged_with_both_sides_ids(app: App) -> None:
     assert forwarded["eventId"].startswith(SEED_ID)
 
 
-async def test_health_is_fine_when_the_settings_are(app: App) -> None:
+async def test_health_is_ok_with_valid_settings(app: App) -> None:
     answer, document = await app.get("health")
     assert (answer.status, document) == (200, {"status": "ok"})
 
 
-async def test_wrong_settings_are_all_named_and_no_function_goes_missing(start_app: StartApp) -> None:
+async def test_all_invalid_settings_are_named_and_every_function_exists(start_app: StartApp) -> None:
     invalid = {"EVENTS_URL": "", "REJECTS_URL": "queue hush-hush", "REFERRAL_CONTACTS": "hush-hush"}
     async with start_app(**invalid) as app:
         answer, problem = await app.get("health")
@@ -258,7 +258,7 @@ async def test_wrong_settings_are_all_named_and_no_function_goes_missing(start_a
         assert answer.status == 503
 
 
-async def test_while_settings_are_invalid_messages_wait_untouched(start_app: StartApp) -> None:
+async def test_messages_wait_on_the_queue_while_settings_are_invalid(start_app: StartApp) -> None:
     invalid = {
         "EVENTS_URL": "",
         "REFERRALS_AUTH": "hush-hush",
@@ -279,7 +279,7 @@ async def test_without_a_requests_queue_http_says_what_is_missing(start_app: Sta
         assert (answer.status, [setting["name"] for setting in problem["settings"]]) == (503, ["REQUESTS_URL"])
 
 
-async def test_the_host_stops_in_order_and_lets_work_in_flight_finish(start_app: StartApp) -> None:
+async def test_the_host_shuts_down_gracefully(start_app: StartApp) -> None:
     async with start_app(REFERRALS_RETRY_BUDGET="10") as app:
         referral_id = str(uuid.uuid4())
         app.stack.partner_center.referrals[referral_id] = seed(id=referral_id)

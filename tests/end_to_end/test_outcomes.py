@@ -1,4 +1,4 @@
-"""A handful of outcomes from end to end: what the caller gets, and what lies on each queue.
+"""A handful of outcomes from end to end: what the caller gets, and the messages on each queue.
 
 The whole table, row by row, is tests/test_forwarder.py; what the queue worker does with each outcome is
 tests/test_queue_worker.py.
@@ -18,7 +18,7 @@ BOTH_KINDS = True
 
 @pytest.fixture
 async def referral_id(app: App) -> str:
-    """A referral of the test's own."""
+    """A referral for one test."""
     referral_id = str(uuid.uuid4())
     app.stack.partner_center.referrals[referral_id] = seed(id=referral_id)
     return referral_id
@@ -75,7 +75,7 @@ async def test_what_may_work_later_is_deferred(
 
 
 @pytest.mark.parametrize("text", ["hello", "{}", '{"referralId": "42"}', "\u00fcber" * 4_000, '"' * 45_000, "\x7f" * 9])
-async def test_a_message_that_asks_for_no_referral_is_rejected_whole(app: App, text: str) -> None:
+async def test_a_message_that_names_no_referral_is_rejected_completely(app: App, text: str) -> None:
     await app.queues.requests.send(text)
     rejects = await eventually_holds(app.queues.rejects)
     rejects = await eventually_holds(app.queues.rejects, rejects[0]["data"]["message"].get("parts", 1))
@@ -99,7 +99,7 @@ async def test_a_message_that_asks_for_no_referral_is_rejected_whole(app: App, t
         ("referrals", b" " * 300_000, 413, "request-too-large"),
     ],
 )
-async def test_a_call_that_asks_for_no_referral_is_told_why(
+async def test_a_call_that_names_no_referral_gets_the_reason(
     app: App, path: str, body: Any, status: int, reason: str
 ) -> None:
     answer, problem = await app.post(path, body)
@@ -108,7 +108,7 @@ async def test_a_call_that_asks_for_no_referral_is_told_why(
     assert await app.lies_on() == {"events": [], "rejects": [], "requests": [], "poison": []}
 
 
-async def test_a_deferred_referral_arrives_once_the_trouble_is_over(start_app: StartApp) -> None:
+async def test_a_deferred_referral_arrives_once_the_fault_is_over(start_app: StartApp) -> None:
     async with start_app(REFERRALS_DEFERRAL_SCHEDULE="1,1,1") as app:
         referral_id = str(uuid.uuid4())
         app.stack.partner_center.referrals[referral_id] = seed(id=referral_id)
@@ -124,7 +124,7 @@ async def test_a_deferred_referral_arrives_once_the_trouble_is_over(start_app: S
         }
 
 
-async def test_a_request_whose_schedule_is_used_up_is_rejected_with_its_last_trouble(start_app: StartApp) -> None:
+async def test_a_request_whose_schedule_is_used_up_is_rejected_with_its_last_error(start_app: StartApp) -> None:
     async with start_app(REFERRALS_DEFERRAL_SCHEDULE="1,1") as app:
         referral_id = str(uuid.uuid4())
         app.stack.partner_center.faults[referral_id] = Fault("status", status=500)
@@ -139,7 +139,7 @@ async def test_a_request_whose_schedule_is_used_up_is_rejected_with_its_last_tro
         assert len(calls) == len({call.client_request_id for call in calls}) == 9
 
 
-async def test_an_outcome_that_cannot_be_handed_on_is_delivered_again(start_app: StartApp) -> None:
+async def test_a_message_whose_outcome_cannot_be_queued_is_delivered_again(start_app: StartApp) -> None:
     async with start_app(REJECTS_URL="https://127.0.0.1:9/nobody/listens") as app:
         await app.queues.requests.send("hello")
         await app.host.says("Executed 'Functions.forward_queued_referral' (Failed")
@@ -161,7 +161,7 @@ async def test_a_missing_events_queue_is_named_and_the_referral_deferred(start_a
         assert await app.queues.rejects.count() == 0
 
 
-async def test_retry_after_holds_back_every_other_request(start_app: StartApp) -> None:
+async def test_retry_after_postpones_every_other_request(start_app: StartApp) -> None:
     async with start_app() as app:
         throttled, bystander = str(uuid.uuid4()), str(uuid.uuid4())
         app.stack.partner_center.faults[throttled] = Fault("status", status=429, retry_after="120")
@@ -175,7 +175,7 @@ async def test_retry_after_holds_back_every_other_request(start_app: StartApp) -
         assert bystander not in [call.referral_id for call in app.stack.partner_center.calls]
 
 
-async def test_invalid_referrals_are_told_by_path_and_rule_without_values(app: App, referral_id: str) -> None:
+async def test_invalid_referrals_are_reported_by_path_and_rule_without_values(app: App, referral_id: str) -> None:
     document = seed(id=referral_id, team="Sue Smith", createdDateTime="Sue Smith")
     app.stack.partner_center.faults[referral_id] = Fault("replace", document=document)
     _, problem = await app.forward(referral_id)

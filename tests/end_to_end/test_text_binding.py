@@ -17,7 +17,7 @@ SETTINGS = {
 
 
 @pytest.mark.parametrize("data_type", ["BINARY", "STRING"])
-async def test_a_body_may_be_rejected_untried_or_end_in_poison_only_if_bound_as_text(
+async def test_only_a_body_bound_as_text_may_be_rejected_unprocessed_or_poisoned(
     stack: Stack, tmp_path: Path, data_type: str
 ) -> None:
     app = (ROOT / "function_app.py").read_text()

@@ -1,4 +1,4 @@
-"""A queue listener in this process, on Azurite behind a proxy that makes faults; tests answer for its functions."""
+"""A queue listener in this process, on Azurite behind a proxy that injects faults; the tests act as its functions."""
 
 import asyncio
 import contextlib
@@ -30,7 +30,7 @@ Listen = Callable[..., AbstractAsyncContextManager["Listening"]]
 
 
 class Dispatcher:
-    """Stands for the worker: a test says how each call ends."""
+    """Replaces the worker: a test decides the result of each call."""
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
@@ -49,7 +49,7 @@ class Dispatcher:
 
 
 class Listening:
-    """A listener at work."""
+    """A running listener."""
 
     def __init__(self, queue: Queue, poison: Queue, flaky: FlakyQueues) -> None:
         self.queue, self.poison = queue, poison
@@ -58,7 +58,7 @@ class Listening:
         self.requests: Counter[tuple[str, str, int]] = Counter()
         self.queries: list[dict[str, str]] = []
         self.fault: Fault = lambda _: None
-        """Answers a request in Azurite's place, or leaves it to Azurite."""
+        """Returns a response in place of Azurite's, or None."""
         flaky.fault = self._answer
 
     def refuse(self, method: str, status: int, code: str, *, of: str = "", times: float = float("inf")) -> None:

@@ -1,4 +1,4 @@
-"""What the host makes of a message before the worker sees it: the data type, and the override of metadata."""
+"""How the host converts a message for the worker: the data type, and the override of metadata."""
 
 import json
 
@@ -44,7 +44,7 @@ def test_bound_as_bytes_nothing_is_overridden() -> None:
 
 
 @pytest.mark.parametrize("data_type", ["STRING", None])
-def test_bound_as_text_members_of_the_body_replace_metadata_whatever_their_case(data_type: str | None) -> None:
+def test_bound_as_text_members_of_the_body_replace_metadata_ignoring_case(data_type: str | None) -> None:
     message = decoded('{"id": "mine", "DEQUEUECOUNT": 10}', data_type)
     assert (message.id, message.dequeue_count) == ("mine", 10)
 
@@ -60,7 +60,7 @@ def test_null_and_arrays_are_skipped() -> None:
     assert overridden('{"Id": null, "DequeueCount": [1]}') == {}
 
 
-def test_of_members_with_the_same_name_the_last_counts() -> None:
+def test_the_last_of_duplicate_members_wins() -> None:
     assert overridden('{"Id": "first", "id": "second", "Id": "third"}') == {"Id": wire.string("second")}
     assert overridden('{"Id": "first", "Id": "second"}') == {"Id": wire.string("second")}
 
@@ -81,7 +81,7 @@ def test_of_members_with_the_same_name_the_last_counts() -> None:
         r'{"Id": "mi\ne", "other": "\q"}',
     ],
 )
-def test_nothing_is_overridden_by_what_the_host_cannot_read(body: str) -> None:
+def test_a_body_that_the_host_cannot_parse_overrides_nothing(body: str) -> None:
     assert overridden(body) == {}
 
 
@@ -132,7 +132,7 @@ def test_an_object_arrives_as_json() -> None:
         '  {"Id": "mine"}\n',
     ],
 )
-def test_what_is_almost_json_overrides_too(body: str) -> None:
+def test_lenient_json_overrides_too(body: str) -> None:
     assert overridden(body) == {"Id": wire.string("mine")}
 
 
@@ -141,7 +141,7 @@ def test_any_insertion_time_breaks_the_workers_converter_at_every_delivery() -> 
         decoded('{"InsertionTime": "2026-11-24T04:00:00Z"}', "STRING")
 
 
-def test_a_dequeue_count_that_is_no_number_breaks_it_too() -> None:
+def test_a_non_numeric_dequeue_count_breaks_it_too() -> None:
     with pytest.raises(ValueError, match="DequeueCount"):
         decoded('{"dequeueCount": "often"}', "STRING")
 

@@ -1,4 +1,4 @@
-"""The host's small habits: log levels, console lines, pauses between polls, schedules, defaults of host.json."""
+"""Details of the host's behaviour: log levels, console lines, pauses between polls, schedules, defaults."""
 
 import io
 import os
@@ -53,7 +53,7 @@ def test_the_words_of_a_line_on_stderr_decide_its_level(line: str, is_stderr: bo
     assert console_level(line, is_stderr=is_stderr) == level
 
 
-def test_what_the_worker_prints_about_itself_is_the_platforms() -> None:
+def test_the_workers_own_console_lines_belong_to_the_platform() -> None:
     output = io.StringIO()
     HostLog({}, output).console("LanguageWorkerConsoleLog ERROR: no channel", is_stderr=True)
     assert output.getvalue() == "ERROR Worker.rpcWorkerProcess  ERROR: no channel\n"
@@ -69,7 +69,7 @@ def test_pauses_between_polls_grow_as_measured() -> None:
 
 
 @pytest.mark.parametrize("longest", [2, 10, 60])
-def test_in_a_quiet_spell_a_message_waits_up_to_the_longest_pause(longest: float) -> None:
+def test_after_an_idle_period_a_message_waits_up_to_the_longest_pause(longest: float) -> None:
     backoff = Backoff(longest)
     backoff.next(found=True)
     pauses = [backoff.next(found=False) for _ in range(12)]

@@ -58,7 +58,7 @@ async def ask(host: Host, path: str, method: str = "GET", **request: Any) -> tup
         return answer.status, json.loads(text) if text.startswith("{") else text
 
 
-async def test_a_body_with_a_content_length_is_handed_over(host: Host) -> None:
+async def test_a_body_with_a_content_length_is_passed_on(host: Host) -> None:
     _, seen = await ask(host, "/api/echo/a", "POST", data=b"all of it")
     assert seen["body"] == "all of it"
 
@@ -72,7 +72,7 @@ async def test_a_chunked_body_arrives_empty(host: Host) -> None:
 
 
 @pytest.mark.parametrize("path", ["/api/echo/Word", "/API/Echo/Word", "/api/echo/Word/"])
-async def test_routes_ignore_case_and_parameters_keep_theirs(host: Host, path: str) -> None:
+async def test_routes_ignore_case_and_parameters_preserve_it(host: Host, path: str) -> None:
     assert (await ask(host, path))[1]["route"] == {"word": "Word"}
 
 
@@ -126,13 +126,13 @@ async def test_a_timer_is_run_by_its_schedule(stack: Stack) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_a_timer_with_a_wrong_schedule_is_in_error_and_the_rest_works(stack: Stack) -> None:
+async def test_an_invalid_schedule_disables_only_its_own_timer(stack: Stack) -> None:
     async with probe(stack, settings(stack, PROBE_SCHEDULE="hourly")) as host:
         await host.says("The 'tick' function is in error: The schedule expression 'hourly' was not recognized")
         assert (await ask(host, "/api/echo/a"))[0] == 200
 
 
-async def test_http_and_queue_functions_can_run_in_hosts_of_their_own(stack: Stack) -> None:
+async def test_http_and_queue_functions_can_run_in_separate_hosts(stack: Stack) -> None:
     queues = await stack.fresh_queues(inbound=STORAGE)
     environment = settings(stack, queues)
     async with probe(stack, environment, "--group", "http") as http:
@@ -191,7 +191,7 @@ async def test_after_the_workers_end_its_message_is_back_after_visibility_timeou
         await host.kill()
 
 
-async def test_a_queue_that_may_not_be_read_ends_the_host_with_a_status_of_its_own(stack: Stack) -> None:
+async def test_a_forbidden_queue_stops_the_host_with_a_distinct_status(stack: Stack) -> None:
     queues = await stack.fresh_queues(inbound=STORAGE)
     environment = settings(stack, queues, IDENTITY_HEADER="wrong")
     async with probe(stack, environment) as host:
@@ -208,7 +208,7 @@ async def test_three_dead_workers_end_the_host(stack: Stack) -> None:
         await host.says("Exceeded language worker restart retry count")
 
 
-async def test_a_host_that_is_told_to_stop_takes_nothing_new_and_lets_calls_finish(stack: Stack) -> None:
+async def test_a_host_that_shuts_down_accepts_nothing_new_and_lets_calls_finish(stack: Stack) -> None:
     queues = await stack.fresh_queues(inbound=STORAGE)
     async with probe(stack, settings(stack, queues)) as host:
         await queues.requests.send("sleep1")

@@ -102,7 +102,7 @@ async def test_a_refused_delete_or_release_ends_the_host(
         assert f"{status} {code}" in await host.ends()
 
 
-async def test_503_on_polling_is_tried_again_then_backed_off_from(listen: Listen) -> None:
+async def test_503_on_polling_is_retried_and_then_backed_off(listen: Listen) -> None:
     async with listen() as host:
         host.refuse("GET", 503, "ServerBusy", of="messages", times=13)
         await host.send("a")

@@ -58,7 +58,7 @@ async def test_a_renewal_that_keeps_failing_ends_the_host(listen: Listen, status
 
 
 @pytest.mark.parametrize(("batch", "threshold", "most"), [(16, 8, 24), (16, 16, 32), (32, 32, 64)])
-async def test_so_many_run_at_once(listen: Listen, batch: int, threshold: int, most: int) -> None:
+async def test_concurrency_is_limited(listen: Listen, batch: int, threshold: int, most: int) -> None:
     async with listen(batchSize=str(batch), newBatchThreshold=str(threshold)) as host:
         release = asyncio.Event()
 

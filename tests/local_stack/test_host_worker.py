@@ -90,7 +90,7 @@ async def test_the_worker_runs_microsofts_library_and_reports_its_version() -> N
         assert int(await host.call("process")) == host.pids[0] != os.getpid()
 
 
-async def test_an_app_that_cannot_be_imported_has_no_functions_and_the_host_says_why(tmp_path: Path) -> None:
+async def test_an_app_that_cannot_be_imported_has_no_functions_and_the_host_logs_why(tmp_path: Path) -> None:
     (tmp_path / "function_app.py").write_text("import nothing_of_that_name")
     output = io.StringIO()
     dispatcher = Dispatcher(tmp_path, HostLog({}, output), Limits(1), list[str]().append)
@@ -144,7 +144,7 @@ async def test_a_time_out_kills_the_worker_and_the_other_calls_wait_for_their_ow
         assert len(host.pids) == 2, "the second time-out finds its worker gone already"
 
 
-async def test_a_worker_that_blocks_is_killed_all_the_same() -> None:
+async def test_a_blocked_worker_is_killed_too() -> None:
     async with probe(time_out=2) as host:
         with pytest.raises(TimedOutError):
             await host.call("block/60")

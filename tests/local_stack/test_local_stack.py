@@ -29,7 +29,7 @@ async def session(stack: Stack) -> AsyncIterator[aiohttp.ClientSession]:
         yield opened
 
 
-def test_there_are_two_dozen_referrals_and_no_two_alike() -> None:
+def test_there_are_two_dozen_different_referrals() -> None:
     assert len({referral["id"] for referral in REFERRALS}) == len(REFERRALS) >= 24
 
 
@@ -84,7 +84,7 @@ async def test_partner_center_refuses_what_the_real_one_does(
             assert answer.status == 400
 
 
-async def test_key_vault_challenges_who_has_no_token(stack: Stack, session: aiohttp.ClientSession) -> None:
+async def test_key_vault_challenges_callers_without_a_token(stack: Stack, session: aiohttp.ClientSession) -> None:
     async with session.get(f"{stack.vault_url}/secrets/a?api-version=7.4") as answer:
         assert answer.status == 401
         assert 'resource="https://vault.azure.net"' in answer.headers["WWW-Authenticate"]
@@ -94,18 +94,18 @@ async def test_key_vault_challenges_who_has_no_token(stack: Stack, session: aioh
     "fault",
     [{"kind": "statis"}, {"sort": "status"}, {"kind": "status", "status": 1}, {"kind": "status", "status": "x"}, []],
 )
-async def test_a_fault_that_is_none_is_refused(stack: Stack, session: aiohttp.ClientSession, fault: object) -> None:
+async def test_an_unknown_fault_is_refused(stack: Stack, session: aiohttp.ClientSession, fault: object) -> None:
     async with session.put(f"{stack.partner_center_url}/_faults", json=fault) as answer:
         assert answer.status == 400
     assert not stack.partner_center.faults
 
 
-async def test_another_method_than_the_functions_finds_no_function(app: App) -> None:
+async def test_an_unsupported_method_is_not_found(app: App) -> None:
     async with app.session.get(f"{app.host.url}/api/referrals") as answer:
         assert answer.status == 404
 
 
-async def test_a_caller_who_hangs_up_stops_no_function(start_app: StartApp) -> None:
+async def test_a_caller_that_disconnects_does_not_stop_the_function(start_app: StartApp) -> None:
     async with start_app(REFERRALS_RETRY_BUDGET="10") as app:
         referral_id = REFERRALS[2]["id"]
         app.stack.partner_center.faults[referral_id] = Fault("latency", seconds=0.5, times=1)
@@ -118,7 +118,7 @@ async def test_a_caller_who_hangs_up_stops_no_function(start_app: StartApp) -> N
 @pytest.mark.e2e
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="this system does not list a process's children")
 @pytest.mark.parametrize("when", ["Running on this machine", "Events and rejects:"])
-async def test_make_run_ends_in_order_and_leaves_no_process(when: str) -> None:
+async def test_make_run_shuts_down_gracefully_and_leaves_no_process(when: str) -> None:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "local_stack"),
         cwd=ROOT,
@@ -144,7 +144,7 @@ async def test_make_run_ends_in_order_and_leaves_no_process(when: str) -> None:
 
 @pytest.mark.e2e
 @pytest.mark.parametrize("queue", [STORAGE, SERVICE_BUS])
-async def test_make_run_once_ends_by_itself_with_either_kind_of_queue(queue: str) -> None:
+async def test_make_run_once_exits_with_either_kind_of_queue(queue: str) -> None:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "local_stack", "--once", "--queue", queue),
         cwd=ROOT,

@@ -70,15 +70,13 @@ async def test_a_message_has_its_ids_and_properties(client: ServiceBusQueue, que
     assert (stored.broker, stored.properties) == (expected, {"status": "N\u00e9w \u4f60"})
 
 
-async def test_a_message_without_an_id_gets_one_that_is_not_taken_for_another(
-    client: ServiceBusQueue, queue: Queue
-) -> None:
+async def test_a_message_without_an_id_gets_a_unique_one(client: ServiceBusQueue, queue: Queue) -> None:
     for _ in range(2):
         await client.put(Message(b"the same"))
     assert [set(message.broker) for message in queue.entity.messages] == [{"MessageId"}] * 2
 
 
-async def test_the_broker_drops_what_it_has_had(client: ServiceBusQueue, queue: Queue) -> None:
+async def test_the_broker_drops_duplicates(client: ServiceBusQueue, queue: Queue) -> None:
     for name in ("a", "b", "a"):
         await client.put(Message(b"x", name))
     assert (await queue.count(), queue.entity.dropped) == (2, 1)
@@ -87,7 +85,7 @@ async def test_the_broker_drops_what_it_has_had(client: ServiceBusQueue, queue: 
     assert await queue.count() == 3
 
 
-async def test_a_delay_is_never_cut_short(client: ServiceBusQueue, queue: Queue) -> None:
+async def test_a_delay_is_never_shortened(client: ServiceBusQueue, queue: Queue) -> None:
     before = time.time()
     await client.put(Message(b"x"), delay=100.5)
     assert before + 100.5 <= only(queue).due <= time.time() + 103
@@ -118,21 +116,21 @@ async def test_the_largest_message_fits_and_a_larger_one_is_refused(client: Serv
     assert await queue.count() == 1
 
 
-async def test_whether_a_message_fits_that_goes_back_as_it_came_is_up_to_the_service(client: ServiceBusQueue) -> None:
+async def test_the_service_decides_whether_an_unchanged_message_fits(client: ServiceBusQueue) -> None:
     with pytest.raises(RetryableError):
         await client.put(Message(b"x" * LIMIT, verbatim=True))
 
 
-async def test_a_full_queue_is_told_from_a_missing_role(client: ServiceBusQueue, queue: Queue) -> None:
+async def test_a_full_queue_is_distinguished_from_a_missing_role(client: ServiceBusQueue, queue: Queue) -> None:
     queue.entity.capacity = 10
     with pytest.raises(RetryableError, match="is full \\(403\\)"):
         await client.put(Message(b"x" * 11))
 
 
-async def test_a_lock_is_redeemed_where_the_message_was_taken_and_nowhere_else(
+async def test_a_lock_is_settled_only_where_the_message_was_received(
     client: ServiceBusQueue, queue: Queue, bus: ServiceBus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An answer that names another host does not get our token sent there."""
+    """A response that names another host does not make the app send its token there."""
     await client.put(Message(b"x"))
     monkeypatch.setattr(bus, "url", "https://elsewhere.example")
     (message,) = await client.take(60)
@@ -194,7 +192,7 @@ async def test_the_stand_in_is_strict(
     ("audience", "path", "status"),
     [("https://storage.azure.com", "", 401), ("https://servicebus.azure.net", "-not-there", 410)],
 )
-async def test_the_stand_in_wants_a_token_for_it_and_an_entity_it_has(
+async def test_the_stand_in_requires_a_valid_token_and_an_existing_entity(
     stand_ins: Stack, queue: Queue, session: aiohttp.ClientSession, audience: str, path: str, status: int
 ) -> None:
     headers = {
@@ -214,7 +212,7 @@ async def test_with_sessions_a_message_without_one_is_refused(client: ServiceBus
     assert await queue.count() == 1
 
 
-async def test_of_a_session_one_message_at_a_time_is_handed_out_in_order(client: ServiceBusQueue, queue: Queue) -> None:
+async def test_a_session_delivers_one_message_at_a_time_in_order(client: ServiceBusQueue, queue: Queue) -> None:
     queue.entity.sessions = True
     for body, name in ((b"1", "a"), (b"2", "a"), (b"3", "b")):
         await client.put(Message(body, session=name))
@@ -226,7 +224,7 @@ def broker_of(app: App, queue: str = "events") -> list[dict[str, Any]]:
     return [message.broker for message in entity.messages]
 
 
-async def test_an_event_says_to_filters_what_it_is(start_app: StartApp) -> None:
+async def test_an_event_has_properties_for_filters(start_app: StartApp) -> None:
     async with start_app(outbound=SERVICE_BUS) as app:
         _, event = await app.forward(SEED_ID)
         (stored,) = app.queues.events.entity.messages  # type: ignore[attr-defined]
@@ -249,7 +247,7 @@ async def test_an_event_says_to_filters_what_it_is(start_app: StartApp) -> None:
         assert reject.broker["SessionId"] == reject.broker["CorrelationId"] == missing
 
 
-async def test_duplicates_of_an_event_reach_nobody(start_app: StartApp) -> None:
+async def test_duplicates_of_an_event_are_not_delivered(start_app: StartApp) -> None:
     async with start_app(outbound=SERVICE_BUS) as app:
         app.queues.events.entity.dedup_seconds = 600  # type: ignore[attr-defined]
         for _ in range(3):
@@ -302,7 +300,7 @@ async def test_requests_and_events_may_be_on_queues_of_different_kinds(
         await eventually_holds(app.queues.rejects)
 
 
-async def test_a_message_is_tried_while_its_lock_is_renewed(start_app: StartApp) -> None:
+async def test_a_message_is_processed_while_its_lock_is_renewed(start_app: StartApp) -> None:
     async with start_app(inbound=SERVICE_BUS, lease=1, REFERRALS_RETRY_BUDGET="10") as app:
         app.stack.partner_center.faults[SEED_ID] = Fault("latency", seconds=2.5)
         await app.queues.requests.send(SEED_ID)

@@ -1,4 +1,4 @@
-"""The queue clients against Azurite and the stand-in of Service Bus, and against a server in every trouble."""
+"""The queue clients against Azurite and the stand-in of Service Bus, and and against a failing server."""
 
 import base64
 import contextlib
@@ -43,7 +43,7 @@ async def queues(stack: Stack, kind: str) -> Queues:
 
 
 @pytest.mark.storage_only
-async def test_a_message_is_stored_for_ever_as_base64(open_queue: OpenQueue, queues: Queues) -> None:
+async def test_a_message_is_stored_as_base64_without_expiry(open_queue: OpenQueue, queues: Queues) -> None:
     message = "\u00fcber & <unter>".encode()
     await open_queue(queues.events.url).put(Message(message))
     assert isinstance(queues.events, Queue)
@@ -59,7 +59,7 @@ async def test_a_delayed_message_is_hidden(open_queue: OpenQueue, queues: Queues
     assert await queues.events.count() == 2
 
 
-async def test_a_message_keeps_its_id_and_a_lease_that_ended_is_named(open_queue: OpenQueue, queues: Queues) -> None:
+async def test_a_message_keeps_its_id_and_an_expired_lease_is_reported(open_queue: OpenQueue, queues: Queues) -> None:
     queue = open_queue(queues.events.url)
     await queue.put(Message(b"x"))
     (first,) = await queue.take(60)
@@ -74,7 +74,9 @@ async def test_a_message_keeps_its_id_and_a_lease_that_ended_is_named(open_queue
         await queue.remove(second)
 
 
-async def test_what_is_taken_is_hidden_until_it_is_released_or_removed(open_queue: OpenQueue, queues: Queues) -> None:
+async def test_a_leased_message_is_hidden_until_it_is_released_or_removed(
+    open_queue: OpenQueue, queues: Queues
+) -> None:
     queue, seen = open_queue(queues.events.url), queues.events
     for number in range(40):
         await queue.put(Message(b"%d" % number))
@@ -90,7 +92,7 @@ async def test_what_is_taken_is_hidden_until_it_is_released_or_removed(open_queu
     )
 
 
-async def test_a_probe_puts_nothing(open_queue: OpenQueue, queues: Queues) -> None:
+async def test_a_probe_sends_no_message(open_queue: OpenQueue, queues: Queues) -> None:
     await open_queue(queues.events.url).probe()
     assert await queues.events.count() == 0
     with pytest.raises(RetryableError, match="does not exist"):
@@ -128,7 +130,7 @@ BUSY = (503, {"Retry-After": "0"})
 
 
 @pytest.mark.parametrize("trouble", [(500, {}), BUSY, (429, {}), (408, {})])
-async def test_a_queue_in_passing_trouble_is_tried_again(
+async def test_transient_queue_errors_are_retried(
     stack: Stack, kind: str, open_queue: OpenQueue, trouble: tuple[int, dict[str, str]]
 ) -> None:
     async with troubled(stack, kind, trouble, trouble) as (url, tokens):
@@ -136,14 +138,14 @@ async def test_a_queue_in_passing_trouble_is_tried_again(
         assert len(tokens) == 3
 
 
-async def test_a_queue_in_lasting_trouble_is_given_up(stack: Stack, kind: str, open_queue: OpenQueue) -> None:
+async def test_retries_of_a_permanently_failing_queue_end(stack: Stack, kind: str, open_queue: OpenQueue) -> None:
     async with troubled(stack, kind, *[BUSY] * 9) as (url, tokens):
         with pytest.raises(RetryableError, match="queue did not accept the call \\(503") as raised:
             await open_queue(url).put(Message(b"x"))
         assert (raised.value.reason, len(tokens)) == ("queue-unavailable", 3)
 
 
-async def test_a_refused_token_is_renewed_before_it_counts(stack: Stack, kind: str, open_queue: OpenQueue) -> None:
+async def test_a_refused_token_is_renewed_before_the_call_fails(stack: Stack, kind: str, open_queue: OpenQueue) -> None:
     async with troubled(stack, kind, (401, {})) as (url, tokens):
         await open_queue(url).put(Message(b"x"))
         assert len(set(tokens)) == 2
@@ -163,7 +165,7 @@ async def test_a_refused_token_is_renewed_before_it_counts(stack: Stack, kind: s
         (404, {STORAGE: "does not exist", SERVICE_BUS: "does not exist"}),
     ],
 )
-async def test_what_somebody_has_to_mend_is_said_at_once(
+async def test_errors_that_need_an_operator_are_reported_immediately(
     stack: Stack, kind: str, open_queue: OpenQueue, status: int, sentences: dict[str, str]
 ) -> None:
     async with troubled(stack, kind, *[(status, {})] * 9) as (url, tokens):
@@ -172,7 +174,7 @@ async def test_what_somebody_has_to_mend_is_said_at_once(
         assert len(tokens) == (2 if status == 401 else 1)
 
 
-async def test_a_queue_that_cannot_be_reached_is_named(open_queue: OpenQueue, kind: str) -> None:
+async def test_an_unreachable_queue_is_named(open_queue: OpenQueue, kind: str) -> None:
     scheme = "https" if kind == STORAGE else "sb"
     with pytest.raises(RetryableError, match="here cannot be reached"):
         await open_queue(f"{scheme}://127.0.0.1:9/nobody/here").put(Message(b"x"))
