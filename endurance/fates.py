@@ -50,7 +50,7 @@ class Asked:
         return bool(self.events or self.rejects)
 
     def violation(self) -> str | None:
-        """How its fate differs from the one it had to meet."""
+        """How its fate differs from the expected one."""
         if not self.has_outcome:
             return "lost"
         if len(self.events) > 1:
@@ -61,7 +61,7 @@ class Asked:
 
 
 class AnyReferral(dict[str, Any]):
-    """All referrals there could be: one for any ID."""
+    """A mapping that has a referral for every ID."""
 
     def __contains__(self, referral_id: object) -> bool:
         return True

@@ -50,7 +50,7 @@ _SETTINGS = {
     "AzureFunctionsJobHost__extensions__queues__visibilityTimeout": "00:00:01",
 }
 _BACKLOG = 50
-"""Referrals under way at once: so few that most changes come after the first event."""
+"""Referrals in flight: few enough that most changes come after the first event."""
 _PATIENCE = 120
 """Seconds without any new event after which the rest counts as lost."""
 

@@ -26,7 +26,7 @@ class InvocationError(Exception):
 
 
 class WorkerExitError(InvocationError):
-    """The worker process ended with a call under way."""
+    """The worker process exited during a call."""
 
 
 class WorkerStartError(Exception):
@@ -103,7 +103,7 @@ class Channel:
         return functions
 
     async def invoke(self, invocation_id: str, call: Call) -> wire.TypedData | None:
-        """Call a function. Never returns once the worker is disposed of; raises when it ends.
+        """Call a function. Never returns once the worker is disposed of; raises when the worker exits.
 
         Raises:
             InvocationError: the function or the worker failed.

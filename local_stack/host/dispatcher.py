@@ -29,7 +29,7 @@ STOP_SECONDS = 10
 """How long a worker may take to end when the host stops."""
 
 _INTENTIONAL_RESTART = 200
-"""The exit code of a worker that wants to be started again."""
+"""The exit code of a worker that requests a restart."""
 
 
 class TimedOutError(InvocationError):
@@ -88,7 +88,7 @@ class Dispatcher:
         """Called with the process ID and the library of each worker that is up."""
 
     async def start(self) -> list[Function]:
-        """Start the first worker. Returns the app's functions: none where the app cannot be imported."""
+        """Start the first worker. Returns the app's functions: none if the app cannot be imported."""
         channel = await Channel.start(self._root, self._log)
         try:
             indexed = await channel.initialize(self._root)
@@ -150,7 +150,7 @@ class Dispatcher:
         return self._channel
 
     def cancel_waiting(self) -> None:
-        """Cancel the calls that wait for a worker: the host stops. Those that a worker has go on."""
+        """Cancel the calls that wait for a worker, because the host is stopping. Running calls continue."""
         self._stopping.set()
 
     async def stop(self) -> None:

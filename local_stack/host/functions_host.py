@@ -38,7 +38,7 @@ class Listener(Protocol):
     """What feeds a function that is not triggered by HTTP."""
 
     async def run(self) -> None:
-        """Feed the function until cancelled, then let what is under way finish."""
+        """Feed the function until cancelled, then let running calls finish."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ class Host:
         return listeners
 
     def _is_ours(self, function: Function) -> bool:
-        """Whether this host runs a function. On Flex Consumption a host runs those of one group only."""
+        """Whether this host runs a function. On Flex Consumption a host runs the functions of one group only."""
         group = "http" if function.trigger["type"] == "httpTrigger" else f"function:{function.name}"
         return self._options.group in ("", group)
 

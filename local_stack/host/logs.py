@@ -19,7 +19,7 @@ _SHORT = {"Information": "INFO", "Warning": "WARNING"}
 
 
 class HostLog:
-    """Writes what host.json lets through, one record a line, to stderr."""
+    """Writes the records that host.json allows to stderr, one per line."""
 
     def __init__(self, host_json: dict[str, Any], stream: TextIO = sys.stderr) -> None:
         levels = host_json.get("logging", {}).get("logLevel", {})

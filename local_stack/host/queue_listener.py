@@ -84,7 +84,7 @@ class QueueListener:
         self._found_since_wait = False
 
     async def run(self) -> None:
-        """Poll until cancelled, then let what is under way finish."""
+        """Poll until cancelled, then let running calls finish."""
         try:
             while True:
                 if await self._poll():
@@ -192,7 +192,7 @@ class QueueListener:
                 raise
 
     def _decode(self, text: str) -> bytes | None:
-        """The message's bytes; None where they should be base64 and are not."""
+        """The message's bytes; None if they should be base64 but are not."""
         if not self._options.is_base64:
             return text.encode()
         try:

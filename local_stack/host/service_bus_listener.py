@@ -48,7 +48,7 @@ class ServiceBusListener:
         self._running: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
-        """Receive until cancelled, then let what is under way finish."""
+        """Receive until cancelled, then let running calls finish."""
         try:
             while True:
                 received = await self._poll()

@@ -1,4 +1,4 @@
-"""Storage queues as the host uses them: the REST operations, and Azure's .NET client's way of trying again.
+"""Storage queues as the host uses them: the REST operations, and the retries of Azure's .NET client.
 
 The client makes six tries, 0.8 s, 1.6 s, 3.2 s, 6.4 s and 12.8 s apart, each ± 20 %. A service that stays unreachable
 ends in an error that nothing in the queue extension handles.
@@ -96,7 +96,7 @@ class StorageQueues:
         return True
 
     async def receive(self, queue: str, count: int, lease: int) -> list[QueueMessage]:
-        """Take up to so many messages, hidden from others for so many seconds."""
+        """Receive a number of messages at most, and hide them from other clients for some seconds."""
         body, _ = await self._request("GET", f"{queue}/messages?numofmessages={count}&visibilitytimeout={lease}")
         return [_message(element) for element in ET.fromstring(body)]  # noqa: S314 - the service's own answer
 
@@ -105,7 +105,7 @@ class StorageQueues:
         await self._request("DELETE", f"{queue}/messages/{message.id}?popreceipt={_quoted(message.pop_receipt)}")
 
     async def hide(self, queue: str, message: QueueMessage, seconds: int) -> QueueMessage:
-        """Let a message that was taken be seen again after so many seconds."""
+        """Make a received message visible again after some seconds."""
         path = f"{queue}/messages/{message.id}?popreceipt={_quoted(message.pop_receipt)}&visibilitytimeout={seconds}"
         _, headers = await self._request("PUT", path)
         return replace(message, pop_receipt=headers["x-ms-popreceipt"])

@@ -9,7 +9,6 @@ import itertools
 import json
 import time
 import uuid
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -18,7 +17,10 @@ from typing import Any
 import jwt
 from aiohttp import web
 
+from local_stack.stand_ins.service_bus_entity import Entity, Stored
 from local_stack.stand_ins.tokens import Issuer
+
+__all__ = ["DeadLetters", "Entity", "Queue", "ServiceBus", "Stored"]
 
 AUDIENCE = "https://servicebus.azure.net"
 MAX_ID = 128
@@ -33,57 +35,6 @@ _BROKER = {
     *("MessageId", "SessionId", "CorrelationId", "Label", "To", "ReplyTo", "ReplyToSessionId", "PartitionKey"),
     *("TimeToLive", "TimeToLiveTimeSpan", "ScheduledEnqueueTimeUtc", "ViaPartitionKey", "ForcePersistence"),
 }
-
-
-@dataclass(eq=False)
-class Stored:
-    """A message as the broker keeps it."""
-
-    sequence_number: int
-    body: bytes
-    broker: dict[str, Any]
-    properties: dict[str, Any]
-    content_type: str
-    due: float
-    """When it becomes visible, in seconds since the epoch."""
-    delivery_count: int = 0
-    lock: str | None = None
-    locked_until: float = 0
-
-
-@dataclass
-class Entity:
-    """A queue, or a topic's subscription."""
-
-    name: str
-    sessions: bool = False
-    lock_seconds: float = 60
-    max_delivery_count: int = 10
-    dedup_seconds: float = 0
-    """The duplicate detection window; 0 turns detection off."""
-    max_message: int = 256 * 1024
-    capacity: int = 1024**3
-    """The maximum total size of its messages in bytes."""
-    refuses: bool = False
-    """Whether it refuses new messages, as when its namespace is unavailable."""
-    messages: list[Stored] = field(default_factory=list)
-    dead_letters: list[Stored] = field(default_factory=list)
-    seen: dict[str, float] = field(default_factory=dict)
-    dropped: int = 0
-    """Duplicates."""
-
-    def visible(self, now: float) -> list[Stored]:
-        """The messages that can be received now."""
-        locked = {message.broker.get("SessionId") for message in self.messages if message.locked_until > now}
-        free: list[Stored] = []
-        for message in self.messages:
-            session = message.broker.get("SessionId")
-            if message.due > now or message.locked_until > now or (self.sessions and session in locked):
-                continue
-            free.append(message)
-            if self.sessions:
-                locked.add(session)  # one message per session at a time, oldest first
-        return free
 
 
 class ServiceBus:
