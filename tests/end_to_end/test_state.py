@@ -13,7 +13,7 @@ from tests.documents import seed
 
 
 def change(app: App, referral_id: str, **changes: Any) -> None:
-    """Change a referral, or create it, and notify nobody."""
+    """Change or create a referral without a notification."""
     referrals = app.stack.partner_center.referrals
     updated = {"updatedDateTime": utc(datetime.now(UTC) - timedelta(minutes=20)), "eTag": f'"{uuid.uuid4()}"'}
     referrals[referral_id] = {**referrals.get(referral_id, seed(id=referral_id)), **updated, **changes}
@@ -25,7 +25,7 @@ async def run_timer(app: App) -> None:
         assert answer.status == 202
 
 
-async def test_a_change_that_nobody_announced_is_found_and_says_what_it_is(start_app: StartApp, stack: Stack) -> None:
+async def test_a_change_without_a_notification_is_detected_and_described(start_app: StartApp, stack: Stack) -> None:
     async with start_app(STATE_URL=await stack.fresh_table()) as app:
         referral_id = str(uuid.uuid4())
         change(app, referral_id, status="New", statusDetail=None, substatus="Pending")
