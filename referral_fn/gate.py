@@ -1,4 +1,4 @@
-"""The gate: stops requests while Partner Center asks for a pause."""
+"""The gate: stops requests while Partner Center limits the request rate."""
 
 import contextlib
 import time

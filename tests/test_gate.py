@@ -1,4 +1,4 @@
-"""The gate: closed while Partner Center asks for a pause, then half open for one probe."""
+"""The gate: closed while Partner Center limits the request rate, then half open for one probe."""
 
 import contextlib
 

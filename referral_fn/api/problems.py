@@ -15,7 +15,7 @@ CONTENT_TYPE = "application/problem+json"
 TYPE = "urn:referral-fn:problem:"
 
 PROBLEMS = {
-    "invalid-request": (400, "The request asks for no referral"),
+    "invalid-request": (400, "The request names no referral"),
     "signature-invalid": (401, "The notification is not signed by Microsoft"),
     "length-required": (411, "The request's body has no Content-Length"),
     "request-too-large": (413, "The request is too large"),
@@ -25,17 +25,17 @@ PROBLEMS = {
     "event-too-large": (502, "The event is too large for its queue"),
     "upstream-denied": (502, "Partner Center does not accept the app's credentials"),
     "mfa-required": (502, "Partner Center requires multi-factor authentication"),
-    "token-unavailable": (502, "No token can be had"),
-    "upstream-throttled": (503, "Partner Center asks for a pause"),
-    "upstream-unavailable": (503, "Partner Center is in trouble"),
+    "token-unavailable": (502, "No token is available"),
+    "upstream-throttled": (503, "Partner Center limits the request rate"),
+    "upstream-unavailable": (503, "Partner Center is unavailable"),
     "upstream-timeout": (504, "Partner Center does not answer in time"),
     "body-missing": (503, "The notification's body did not arrive"),
     "certificate-unavailable": (503, "The signer's certificate cannot be fetched"),
-    "queue-unavailable": (503, "A queue cannot be written to"),
+    "queue-unavailable": (503, "A queue does not accept messages"),
     "state-unavailable": (503, "The table cannot be read or written"),
     "backfill-not-found": (404, "There is no such backfill"),
     "consent-lapsed": (503, "The user's consent has lapsed"),
-    "misconfigured": (503, "Settings are missing or wrong"),
+    "misconfigured": (503, "Settings are missing or invalid"),
 }
 """Every problem type: its status and title. docs/problems.md explains each."""
 
