@@ -45,13 +45,19 @@ class Memory:
             return None
 
     async def look_up(self, referral_id: str) -> Recollection:
-        """What is known of a referral.
+        """What is known of a referral. A malformed row, which is logged, counts as none.
 
         Raises:
             RetryableError: `state-unavailable`, `token-unavailable`.
         """
         row = await self._table.get(referral_id, ROW)
-        return Recollection(Published.read(row.values), row.etag) if row else Recollection(None, None)
+        if row is None:
+            return Recollection(None, None)
+        try:
+            return Recollection(Published.read(row.values), row.etag)
+        except ValueError as error:
+            row.log_malformed(error, referralId=referral_id)
+            return Recollection(None, row.etag)
 
     async def remember(self, referral_id: str, published: Published, known: Recollection) -> None:
         """Write what was just published, unless the row knows of a later snapshot.

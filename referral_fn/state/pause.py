@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 from referral_fn import log
 from referral_fn.errors import RetryableError
-from referral_fn.gate import Gate
+from referral_fn.gate import PROBE_AFTER, Gate
 from referral_fn.single_flight import SingleFlight
-from referral_fn.state.table import ConflictError, Table
+from referral_fn.state.table import ConflictError, Row, Table
 from referral_fn.timestamps import read_utc, utc
 
 PARTITION, KEY = "app", "pause"
@@ -35,12 +35,15 @@ class SharedPause:
             await self._looks.run(KEY, self._look)
 
     async def announce(self, seconds: float) -> None:
-        """Write down a pause that starts now, unless a longer one is known."""
-        until = utc(datetime.now(UTC) + timedelta(seconds=seconds))
+        """Write down a pause that starts now, unless a longer one is known.
+
+        It ends when the first probe is due: an instance that starts after a good probe must not close its gate again.
+        """
+        until = utc(datetime.now(UTC) + timedelta(seconds=min(seconds, PROBE_AFTER)))
         self._seen = max(self._seen, until)
         try:
             row = await self._table.get(PARTITION, KEY)
-            if row is None or row.values["Until"] < until:
+            if self._until(row) < until:
                 await self._table.save(PARTITION, KEY, {"Until": until}, etag=row.etag if row else None)
         except ConflictError:
             return  # another instance was asked for a pause at the same moment
@@ -54,7 +57,7 @@ class SharedPause:
         except RetryableError as error:
             self._on_failure("read", error)
             return
-        until = row.values["Until"] if row else ""
+        until = self._until(row)
         if until <= self._seen:
             return
         self._seen = until
@@ -62,6 +65,17 @@ class SharedPause:
         if seconds > 0:
             self._gate.close(seconds)
             log.info("gate.closed", seconds=round(seconds, 1))
+
+    def _until(self, row: Row | None) -> str:
+        """When the pause ends; empty if there is no row, or a malformed one."""
+        if row is None:
+            return ""
+        try:
+            return utc(row.time("Until"))
+        except ValueError as error:
+            self._next_look = time.monotonic() + LOOK_AGAIN_AFTER_FAILURE
+            row.log_malformed(error)
+            return ""
 
     def _on_failure(self, operation: str, error: RetryableError) -> None:
         self._next_look = time.monotonic() + LOOK_AGAIN_AFTER_FAILURE

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ COMPARISON = ("previousid", "changed", "outoforder")
 _KEY_BYTES = 16
 _DIGEST_BYTES = 8
 """Bytes of a fingerprint: two values of one field look the same once in 2^64."""
+
+_KEY = re.compile(r"(?:[0-9a-f]{2}){1,32}")
+_COLUMNS = ("EventId", "Sequence", "Status", "Substatus", "Key", "Fields", "Attributes")
 
 _MAX_CODE = 64
 """Characters kept of a status; Partner Center's are far shorter."""
@@ -55,16 +59,21 @@ class Published:
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> Self:
-        """Read a row's columns."""
-        return cls(
-            values["EventId"],
-            values.get("Sequence", ""),
-            values.get("Status", ""),
-            values.get("Substatus", ""),
-            values["Key"],
-            strict_json.loads(values["Fields"]),
-            strict_json.loads(values["Attributes"]),
-        )
+        """Read a row's columns.
+
+        Raises:
+            ValueError: they are not as `values` writes them.
+        """
+        columns = [values.get(name, "") for name in _COLUMNS]
+        if not all(isinstance(value, str) for value in columns):
+            raise ValueError("its columns must be text")
+        event_id, sequence, status, substatus, key, fields, attributes = columns
+        if not event_id or not _KEY.fullmatch(key):
+            raise ValueError("must have EventId and Key")
+        published = cls(event_id, sequence, status, substatus, key, _read_texts(fields), _read_texts(attributes))
+        if published.attributes.keys() - set(COMPARISON):
+            raise ValueError(f"Attributes may have {', '.join(COMPARISON)} only")
+        return published
 
     def values(self) -> dict[str, Any]:
         """The row's columns."""
@@ -90,6 +99,13 @@ class Published:
 def annotated(event: Event[ReferralData], published: Published) -> Event[ReferralData]:
     """The event with the attributes that compare it with the one before."""
     return dataclasses.replace(event, extensions={**event.extensions, **published.attributes})
+
+
+def _read_texts(column: str) -> Mapping[str, str]:
+    document = strict_json.loads(column)
+    if not isinstance(document, dict) or not all(isinstance(value, str) for value in document.values()):
+        raise ValueError("Fields and Attributes must be JSON objects of texts")
+    return document
 
 
 def _sequence(event: Event[ReferralData]) -> str:

@@ -1,13 +1,13 @@
 """Removes the rows of referrals that were closed long ago."""
 
-import time
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 from referral_fn import log
 from referral_fn.errors import RetryableError
 from referral_fn.state.memory import ROW
-from referral_fn.state.table import ConflictError, Table
-from referral_fn.timestamps import read_utc, utc
+from referral_fn.state.table import ConflictError, Row, Table
+from referral_fn.timestamps import utc
 
 PARTITION, KEY = "app", "retention"
 
@@ -25,28 +25,36 @@ class Retention:
         self._table = table
         self._age = timedelta(days=days)
 
-    async def run_if_due(self) -> None:
-        """Remove what is old, once a day. Trouble with the table is logged, and left to the next run."""
-        now = datetime.now(UTC)
+    async def run_if_due(self, deadline: float | None = None) -> None:
+        """Remove what is old, once a day. Trouble with the table is logged, and left to the next run.
+
+        Args:
+            deadline: when to give up, by the event loop's clock.
+        """
         try:
-            row = await self._table.get(PARTITION, KEY)
-            if row and now - read_utc(row.values["At"]) < EVERY:
-                return
-            await self._table.save(PARTITION, KEY, {"At": utc(now)}, etag=row.etag if row else None)
-            removed = await self._remove(before=now - self._age)
+            async with asyncio.timeout_at(deadline):
+                await self._run_if_due()
         except ConflictError:
             return  # another run has just begun
-        except RetryableError as error:
-            log.warning("state.unavailable", operation="retention", detail=str(error))
+        except (RetryableError, TimeoutError) as error:
+            log.warning("state.unavailable", operation="retention", detail=str(error) or "not done in time")
+
+    async def _run_if_due(self) -> None:
+        now = datetime.now(UTC)
+        row = await self._table.get(PARTITION, KEY)
+        if row and _is_recent(row, now):
             return
+        await self._table.save(PARTITION, KEY, {"At": utc(now)}, etag=row.etag if row else None)
+        removed = await self._remove(before=now - self._age)
         log.info("state.cleaned", removed=removed)
 
     async def _remove(self, before: datetime) -> int:
-        deadline = time.monotonic() + SECONDS
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + SECONDS
         condition = f"RowKey eq '{ROW}' and Status eq 'Closed' and Timestamp lt datetime'{before:%Y-%m-%dT%H:%M:%SZ}'"
         removed = 0
         async for row in self._table.query(condition):
-            if time.monotonic() > deadline:
+            if clock() > deadline:
                 break
             try:
                 await self._table.delete(row)
@@ -54,3 +62,11 @@ class Retention:
                 continue
             removed += 1
         return removed
+
+
+def _is_recent(row: Row, now: datetime) -> bool:
+    try:
+        return now - row.time("At") < EVERY
+    except ValueError as error:
+        row.log_malformed(error)
+        return False

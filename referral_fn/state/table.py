@@ -14,12 +14,13 @@ from urllib.parse import quote
 
 import aiohttp
 
-from referral_fn import http_call, strict_json
+from referral_fn import http_call, log, strict_json
 from referral_fn.credentials.token_source import TokenSource
 from referral_fn.errors import RetryableError
 from referral_fn.http_call import NoResponseError, Response
 from referral_fn.queues.storage import API_VERSION
 from referral_fn.retry import retrying
+from referral_fn.timestamps import read_utc
 
 SCOPE = "https://storage.azure.com/.default"
 
@@ -43,6 +44,30 @@ class Row:
     """The row's own columns: texts, whole numbers and truth values."""
     etag: str
     """Identifies this state of the row: a later `save` with it fails if the row has changed."""
+
+    def text(self, column: str) -> str:
+        """A column that holds text.
+
+        Raises:
+            ValueError: it is missing, or holds something else.
+        """
+        value = self.values.get(column)
+        if not isinstance(value, str):
+            raise ValueError(f"{column} must be text")  # noqa: TRY004 - one error for all that a row can have
+        return value
+
+    def time(self, column: str) -> datetime:
+        """A column that holds a time.
+
+        Raises:
+            ValueError: as for `text`.
+        """
+        return read_utc(self.text(column))
+
+    def log_malformed(self, error: ValueError, **fields: object) -> None:
+        """Log that the row cannot be read. The app treats it as missing, and replaces it at the next write."""
+        detail = f"row {self.key} counts as missing: {error}"
+        log.warning("state.unavailable", **fields, operation="read", detail=detail)
 
 
 class ConflictError(Exception):

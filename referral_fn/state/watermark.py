@@ -2,8 +2,8 @@
 
 from datetime import datetime
 
-from referral_fn.state.table import ConflictError, Table
-from referral_fn.timestamps import read_utc, utc
+from referral_fn.state.table import ConflictError, Row, Table
+from referral_fn.timestamps import utc
 
 PARTITION, KEY = "app", "watermark"
 
@@ -20,8 +20,7 @@ class Watermark:
         Raises:
             RetryableError: `state-unavailable`, `token-unavailable`.
         """
-        row = await self._table.get(PARTITION, KEY)
-        return read_utc(row.values["At"]) if row else None
+        return _time(await self._table.get(PARTITION, KEY))
 
     async def move(self, to: datetime) -> None:
         """Move it forward, unless another run has moved it further.
@@ -31,10 +30,21 @@ class Watermark:
         """
         while True:
             row = await self._table.get(PARTITION, KEY)
-            if row and read_utc(row.values["At"]) >= to:
+            if (current := _time(row)) and current >= to:
                 return
             try:
                 await self._table.save(PARTITION, KEY, {"At": utc(to)}, etag=row.etag if row else None)
             except ConflictError:
                 continue
             return
+
+
+def _time(row: Row | None) -> datetime | None:
+    """The watermark in a row; None if there is no row, or a malformed one."""
+    if row is None:
+        return None
+    try:
+        return row.time("At")
+    except ValueError as error:
+        row.log_malformed(error)
+        return None

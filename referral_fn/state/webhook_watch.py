@@ -1,5 +1,6 @@
 """Whether the account's webhook registration still leads to this app: anybody who registers takes it over."""
 
+import asyncio
 import time
 from urllib.parse import urlsplit
 
@@ -24,24 +25,33 @@ class WebhookWatch:
         self._url = url
         self._cached: tuple[float, str | None] | None = None
 
-    async def check(self) -> None:
+    async def check(self, deadline: float | None = None) -> None:
         """Look at the registration. Logs `webhook.drifted`, or why it could not look.
 
         An account that never had a registration of this app is left alone: it may work with the queue only.
+
+        Args:
+            deadline: when to give up, by the event loop's clock.
         """
         try:
-            found = await self._client.show()
-            row = await self._table.get(PARTITION, KEY)
-            was_ours = bool(row and row.values["WasOurs"])
-            drift = self._compare(found, was_ours=was_ours)
-            if drift:
-                log.error("webhook.drifted", detail=drift)
-            values = {"Drift": drift or "", "WasOurs": was_ours or (found is not None and drift is None)}
-            await self._table.save(PARTITION, KEY, values, etag=row.etag if row else None)
+            async with asyncio.timeout_at(deadline):
+                await self._check()
         except ConflictError:
             return  # another run has just looked
+        except TimeoutError:
+            log.info("webhook.unchecked", detail="not done in time")
         except (RegistrationError, RetryableError) as error:
             log.info("webhook.unchecked", detail=str(error))
+
+    async def _check(self) -> None:
+        registration = await self._client.show()
+        row = await self._table.get(PARTITION, KEY)
+        was_ours = row is not None and row.values.get("WasOurs") is True
+        drift = self._compare(registration, was_ours=was_ours)
+        if drift:
+            log.error("webhook.drifted", detail=drift)
+        values = {"Drift": drift or "", "WasOurs": was_ours or (registration is not None and drift is None)}
+        await self._table.save(PARTITION, KEY, values, etag=row.etag if row else None)
 
     async def drift(self) -> str | None:
         """What the last check found wrong with the registration; None if nothing, or if the table is in trouble."""
@@ -50,7 +60,13 @@ class WebhookWatch:
                 row = await self._table.get(PARTITION, KEY)
             except RetryableError:
                 return None
-            self._cached = time.monotonic(), (row.values["Drift"] if row else "") or None
+            try:
+                drift = row.text("Drift") if row else ""
+            except ValueError as error:
+                drift = ""
+                if row:
+                    row.log_malformed(error)
+            self._cached = time.monotonic(), drift or None
         return self._cached[1]
 
     def _compare(self, found: Registration | None, *, was_ours: bool) -> str | None:

@@ -265,6 +265,46 @@ async def test_a_table_in_trouble_costs_the_attributes_and_nothing_else(caplog: 
     assert world.events[2]["previousid"] == world.events[0]["id"]
 
 
+GOOD_ROW = {
+    "EventId": "x",
+    "Sequence": "",
+    "Status": "",
+    "Substatus": "",
+    "Key": "00",
+    "Fields": "{}",
+    "Attributes": "{}",
+}
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        *[{name: value for name, value in GOOD_ROW.items() if name != lost} for lost in ("EventId", "Key", "Fields")],
+        {**GOOD_ROW, "Fields": "{"},
+        {**GOOD_ROW, "Fields": "[]"},
+        {**GOOD_ROW, "Fields": '{"name": 1}'},
+        {**GOOD_ROW, "Attributes": 5},
+        {**GOOD_ROW, "Attributes": '{"subject": "x"}'},
+        {**GOOD_ROW, "Sequence": 5},
+        {**GOOD_ROW, "Status": None},
+        {**GOOD_ROW, "Key": "no hex"},
+        {**GOOD_ROW, "Key": "00" * 40},
+    ],
+)
+async def test_a_malformed_row_counts_as_none_is_logged_and_is_written_anew(
+    values: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    world = World()
+    world.table.put(SEED_ID, ROW, values)
+    assert isinstance(await world.forward(), Forwarded)
+    assert "previousid" not in world.events[0]
+    assert [record.event for record in caplog.records if hasattr(record, "event")] == ["state.unavailable"]
+    await world.forward(ASKED)
+    assert world.events[1]["id"] == world.events[0]["id"]
+    assert world.table.rows[SEED_ID, ROW].values["EventId"] == world.events[0]["id"]
+
+
 async def test_a_row_that_never_stops_changing_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory_module, "WRITE_LIMIT", 0.05)
     world = World()

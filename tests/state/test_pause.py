@@ -5,6 +5,8 @@ import ssl
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import aiohttp
 import pytest
@@ -15,12 +17,13 @@ from local_stack.stand_ins.identity import CLIENT_ID
 from local_stack.stand_ins.partner_center import AUDIENCE
 from referral_fn.credentials.token_source import TokenSource
 from referral_fn.errors import RetryableError
-from referral_fn.gate import Gate
+from referral_fn.gate import PROBE_AFTER, Gate
 from referral_fn.partner_center import PartnerCenter
 from referral_fn.referrals.request import ReferralRequest
 from referral_fn.settings import read_settings
 from referral_fn.state import pause as pause_module
-from referral_fn.state.pause import SharedPause
+from referral_fn.state.pause import KEY, PARTITION, SharedPause
+from referral_fn.timestamps import read_utc
 from tests.documents import SEED_ID
 from tests.state.memory_table import MemoryTable
 from tests.tokens import FixedCredential
@@ -63,6 +66,29 @@ async def test_a_shorter_pause_does_not_shorten_a_longer_one() -> None:
         pass
     assert raised.value.retry_after is not None
     assert raised.value.retry_after > 50
+
+
+async def test_the_row_ends_with_the_first_probe_so_that_later_instances_do_not_wait_for_more() -> None:
+    table = MemoryTable()
+    await SharedPause(table, Gate()).announce(3600)
+    until = read_utc(table.rows[PARTITION, KEY].values["Until"])
+    assert until - datetime.now(UTC) <= timedelta(seconds=PROBE_AFTER)
+    assert until - datetime.now(UTC) > timedelta(seconds=PROBE_AFTER - 5)
+
+
+@pytest.mark.usefixtures("always_looks")
+@pytest.mark.parametrize("values", [{}, {"Until": 5}, {"Until": "tomorrow"}, {"Until": None}])
+async def test_a_malformed_row_is_no_pause_is_logged_and_is_written_anew(
+    values: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    table, gate = MemoryTable(), Gate()
+    table.put(PARTITION, KEY, values)
+    await SharedPause(table, gate).obey()
+    assert not is_closed(gate)
+    assert "state.unavailable" in caplog.text
+    await SharedPause(table, Gate()).announce(30)
+    await SharedPause(table, gate).obey()
+    assert is_closed(gate)
 
 
 async def test_the_row_is_looked_at_now_and_then_and_a_table_in_trouble_left_alone() -> None:

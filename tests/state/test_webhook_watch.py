@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from referral_fn.referrals.request import REFERRAL_EVENTS
-from referral_fn.state.webhook_watch import WebhookWatch
+from referral_fn.state.webhook_watch import KEY, PARTITION, WebhookWatch
 from referral_fn.webhooks.registration import Registration, RegistrationError
 from tests.state.memory_table import MemoryTable
 
@@ -85,3 +85,15 @@ async def test_a_table_in_trouble_leaves_health_alone() -> None:
     world = World(Client(OURS))
     world.table.is_down = True
     assert await world.check() is None
+
+
+@pytest.mark.parametrize("values", [{}, {"Drift": 5}, {"Drift": None, "WasOurs": True}])
+async def test_a_malformed_row_shows_no_drift_is_logged_and_is_written_anew(
+    values: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    world = World(Client(Registration("https://crm.example.com/hook", REFERRAL_EVENTS, own_header=None)))
+    world.table.put(PARTITION, KEY, values)
+    client: Any = world.client
+    assert await WebhookWatch(client, world.table, URL).drift() is None
+    assert events(caplog) == ["state.unavailable"]
+    assert await world.check() is not None
