@@ -1,12 +1,13 @@
 """Backfill: asks for every referral that Partner Center lists, page by page, at a pace that leaves room for live ones.
 
-Its progress is in its messages: a page's message is deleted only once the next one is on the queue.
+Its progress is in its messages: a page's message is deleted only once the next one is on the queue. A page that is slow
+is taken in parts, so that no message takes long: the message of the next part names the last referral of this one.
 """
 
 import asyncio
 import dataclasses
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from referral_fn import log
@@ -21,7 +22,15 @@ from referral_fn.state.comparison import Comparison, compare
 from referral_fn.state.memory import Memory
 from referral_fn.state.table import ConflictError
 
-_CONCURRENCY = 16
+CONCURRENCY = 16
+"""How many referrals are compared, and then requested, at a time."""
+
+PART_LIMIT = 10
+"""Seconds after which a page is left to a further message, once some of its referrals are taken.
+
+What is started before then, and the next message, fit into the worker's limit even if each call takes half of its own
+(at the default `REFERRALS_RETRY_BUDGET`).
+"""
 
 
 class Backfiller:
@@ -61,7 +70,7 @@ class Backfiller:
             RetryableError: the list, the table or the queue failed. The page is to be tried again.
         """
         run = await self.runs.read(page.run_id)
-        if run is None or run.page != page.number or run.state == "finished":
+        if run is None or not _is_next(page, run) or run.state == "finished":
             log.info("backfill.repeated", run=page.run_id, page=page.number)
             return
         try:
@@ -79,46 +88,72 @@ class Backfiller:
         """
         log.error("backfill.failed", run=page.run_id, page=page.number, detail=why)
         run = await self.runs.read(page.run_id)
-        if run and run.page == page.number:
+        if run and _is_next(page, run):
             try:
                 await self.runs.save(run, state="failed", detail=why)
             except ConflictError:
                 return
 
     async def _process(self, page: BackfillPage, run: Run) -> None:
+        clock = asyncio.get_running_loop().time
+        started = clock()
         condition = f"status eq '{page.status}'" if page.status else None
         listed = await self._list.page(Query("createdDateTime", condition), page.skip_token)
-        selected = [one for one in listed.referrals if _is_selected(one, page)]
-        differences = [one for one in await compare(selected, self._memory) if not one.is_current]
-        await self._request(differences)
-        totals = {
-            "page": page.number + 1,
-            "listed": run.listed + len(selected),
-            "requested": run.requested + len(differences),
-        }
-        following = listed.skip_token
+        left = _left(listed.referrals, page)
+        taken = requested = 0
+        while taken < len(left) and (not taken or clock() - started < PART_LIMIT):
+            group = left[taken : taken + CONCURRENCY]
+            differences = [one for one in await compare(group, self._memory) if not one.is_current]
+            await self._request(differences, requested)
+            taken += len(group)
+            requested += len(differences)
+        delay = requested / self._rate
+        totals = {"listed": run.listed + taken, "requested": run.requested + requested}
+        if taken < len(left):
+            after = left[taken - 1].referral_id
+            await self._requests.put(dataclasses.replace(page, after=after, attempt=0).message(), delay=delay)
+            await self.runs.save(run, state="running", detail="", after=after, **totals)
+        else:
+            await self._go_on(page, run, listed.skip_token, delay, {"page": page.number + 1, **totals})
+
+    async def _go_on(
+        self, page: BackfillPage, run: Run, following: str | None, delay: float, totals: Mapping[str, int]
+    ) -> None:
+        """Hand on to the page that this skip token asks for, or finish the run."""
         if following is None:
-            await self.runs.save(run, state="finished", detail="", **totals)
+            await self.runs.save(run, state="finished", detail="", after="", **totals)
             log.info("backfill.finished", run=run.id, **totals)
             return
         if following == page.skip_token:
             raise PermanentError("invalid-list", "Partner Center's list repeats a skip token")
         if page.number + 1 >= MAX_PAGES:
             raise PermanentError("invalid-list", f"Partner Center's list has more than {MAX_PAGES} pages")
-        next_page = dataclasses.replace(page, number=page.number + 1, skip_token=following, attempt=0)
-        await self._requests.put(next_page.message(), delay=len(differences) / self._rate)
-        await self.runs.save(run, state="running", detail="", **totals)
+        next_page = dataclasses.replace(page, number=page.number + 1, skip_token=following, after="", attempt=0)
+        await self._requests.put(next_page.message(), delay=delay)
+        await self.runs.save(run, state="running", detail="", after="", **totals)
 
-    async def _request(self, differences: Sequence[Comparison]) -> None:
+    async def _request(self, differences: Sequence[Comparison], earlier: int) -> None:
         """Put the requests on the queue, each hidden until its turn, so that live ones need not wait behind them."""
-        slots = asyncio.Semaphore(_CONCURRENCY)
 
         async def put(number: int, listed: Listed) -> None:
             request = ReferralRequest(listed.referral_id, cause=BACKFILL, changed_at=listed.updated_at)
-            async with slots:
-                await self._requests.put(request_message(request), delay=number / self._rate)
+            await self._requests.put(request_message(request), delay=number / self._rate)
 
-        await asyncio.gather(*[put(number, one.listed) for number, one in enumerate(differences)])
+        await asyncio.gather(*[put(number, one.listed) for number, one in enumerate(differences, earlier)])
+
+
+def _is_next(page: BackfillPage, run: Run) -> bool:
+    return (page.number, page.after) == (run.page, run.after)
+
+
+def _left(referrals: Iterable[Listed], page: BackfillPage) -> list[Listed]:
+    """The referrals of a page that are asked for and were not taken yet, each once.
+
+    All of them, if the last one that was taken is not listed any more: to request some of them again does no harm.
+    """
+    selected = {one.referral_id: one for one in referrals if _is_selected(one, page)}
+    first = list(selected).index(page.after) + 1 if page.after in selected else 0
+    return list(selected.values())[first:]
 
 
 def _is_selected(listed: Listed, page: BackfillPage) -> bool:

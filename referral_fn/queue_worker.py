@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from referral_fn import log
 from referral_fn.backfill import Backfiller
 from referral_fn.errors import RetryableError
-from referral_fn.forwarder import Forwarder
+from referral_fn.forwarder import TIME_LIMIT, Forwarder
 from referral_fn.queues.base import Message, Queue
 from referral_fn.referrals import messages
 from referral_fn.referrals.backfill_page import BackfillPage
@@ -107,7 +107,7 @@ class QueueWorker:
             RetryableError: the host must deliver the message again.
         """
         try:
-            async with _hand_on_limit():
+            async with _limit(HAND_ON_LIMIT):
                 await self._hand_on(outcome, request, delivery)
         except RetryableError as error:
             log.error("handover.failed", messageId=delivery.message_id, reason=error.reason, detail=str(error))
@@ -121,7 +121,7 @@ class QueueWorker:
         return await self._forwarder.forward(request)
 
     async def _backfill_outcome(self, page: BackfillPage, delivery: Delivery) -> Outcome | None:
-        """Take a page of a backfill to its end. Returns None when there is nothing left to do for it."""
+        """Take a page of a backfill to its end, or to its next part. Returns None when nothing is left to do for it."""
         if self._backfiller is None:
             return Rejected("invalid-request", "a backfill needs the table that STATE_URL names")
         schedule = self._settings.deferral_schedule
@@ -129,7 +129,8 @@ class QueueWorker:
             if delivery.is_last:
                 await self._backfiller.fail(page, LAST_DELIVERY)
                 return Rejected("retries-exhausted", LAST_DELIVERY)
-            await self._backfiller.process(page)
+            async with _limit(TIME_LIMIT):
+                await self._backfiller.process(page)
         except RetryableError as error:
             delay = max(schedule[min(page.attempt, len(schedule) - 1)], error.retry_after or 0)
             return Deferred(delay, error.reason, str(error), error.upstream, error.attempt_consumed)
@@ -181,15 +182,20 @@ class QueueWorker:
         """Re-enqueue the message exactly as received, which resets its delivery count."""
         delay = min(REQUEUE_DELAY, self._settings.deferral_schedule[-1])
         message = Message(delivery.body, content_type="application/octet-stream", verbatim=True)
-        async with _hand_on_limit():
+        async with _limit(HAND_ON_LIMIT):
             await self._requests.put(message, delay=delay)
         log.error("message.held", messageId=delivery.message_id, detail=why, seconds=delay)
 
 
 @contextlib.asynccontextmanager
-async def _hand_on_limit() -> AsyncIterator[None]:
+async def _limit(seconds: float) -> AsyncIterator[None]:
+    """Cancel the block after this many seconds. Its slowest calls are those to the queue, so the error names it.
+
+    Raises:
+        RetryableError: `queue-unavailable`: the time is up.
+    """
     try:
-        async with asyncio.timeout(HAND_ON_LIMIT):
+        async with asyncio.timeout(seconds):
             yield
     except TimeoutError:
-        raise RetryableError("queue-unavailable", f"the queue did not answer within {HAND_ON_LIMIT} s") from None
+        raise RetryableError("queue-unavailable", f"not done within {seconds} s") from None

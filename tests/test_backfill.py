@@ -20,7 +20,7 @@ from referral_fn.referrals.backfill_page import BackfillPage
 from referral_fn.referrals.outcome import Deferred, Outcome
 from referral_fn.referrals.request import ReferralRequest, read_queued
 from referral_fn.settings import read_settings
-from referral_fn.state.backfill_runs import BackfillRuns
+from referral_fn.state.backfill_runs import PARTITION, BackfillRuns
 from referral_fn.state.memory import ROW, Memory
 from referral_fn.timestamps import utc
 from tests.state.memory_table import MemoryTable
@@ -167,11 +167,19 @@ async def test_only_what_was_asked_for_is_requested() -> None:
     assert {query.condition for query in world.queries} == {"status eq 'New'"}
 
 
-@given(st.integers(0, 20), st.integers(1, 7), st.lists(st.integers(0, 25), max_size=8))
+@given(st.integers(0, 20), st.integers(1, 7), st.lists(st.integers(0, 25), max_size=8), st.booleans())
 @settings(max_examples=50)
 async def test_wherever_workers_die_every_id_is_requested_once_or_more(
-    count: int, page_size: int, deaths: list[int]
+    count: int, page_size: int, deaths: list[int], is_slow: bool
 ) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        if is_slow:
+            patch.setattr("referral_fn.backfill.PART_LIMIT", -1)
+            patch.setattr("referral_fn.backfill.CONCURRENCY", 2)
+        await _check_deaths(count, page_size, deaths)
+
+
+async def _check_deaths(count: int, page_size: int, deaths: list[int]) -> None:
     world = World([listed(number) for number in range(count)], page_size)
     run = await world.backfiller.start()
     for steps in deaths:
@@ -217,6 +225,52 @@ async def test_a_page_that_fails_for_good_ends_the_run_and_its_message_goes_on()
     await world.drain()
     assert world.requested == ids(world.referrals)
     assert (await world.run(run.id))["status"] == "finished"
+
+
+MALFORMED: tuple[dict[str, Any], ...] = ({}, {"State": "running"}, {"State": "asleep", "Page": 0}, {"Page": "x"})
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("referral_fn.backfill.PART_LIMIT", -1)
+    monkeypatch.setattr("referral_fn.backfill.CONCURRENCY", 2)
+
+
+@pytest.mark.usefixtures("slow")
+async def test_a_slow_page_is_requested_in_parts_and_a_part_that_comes_twice_is_recognized() -> None:
+    world = World([listed(number) for number in range(8)], page_size=5)
+    run = await world.backfiller.start()
+    await world.deliver()
+    ((page, delay),) = world.pages()
+    assert (page.number, page.after, page.attempt, delay) == (0, ids(world.referrals)[1], 0, 1)
+    world.queue.append(world.queue[-1])
+    await world.drain()
+    assert world.requested == ids(world.referrals)
+    document = await world.run(run.id)
+    assert (document["status"], document["pages"], document["listed"], document["requested"]) == ("finished", 2, 8, 8)
+
+
+@pytest.mark.usefixtures("slow")
+async def test_a_page_whose_last_requested_referral_is_gone_starts_over() -> None:
+    world = World([listed(number) for number in range(5)], page_size=5)
+    await world.backfiller.start()
+    await world.deliver()
+    del world.referrals[1]
+    await world.drain()
+    assert set(ids(world.referrals)) <= set(world.requested)
+
+
+@pytest.mark.parametrize("count", [1, 10])
+@pytest.mark.parametrize("values", MALFORMED)
+async def test_a_run_whose_row_is_malformed_has_no_more_pages(
+    values: dict[str, Any], count: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = World([listed(1)])
+    run = await world.backfiller.start()
+    world.table.put(PARTITION, run.id, values)
+    await world.deliver(count=count)
+    assert not world.queue
+    assert "state.unavailable" in caplog.text
 
 
 @pytest.mark.parametrize("repeats", [True, False])

@@ -13,10 +13,12 @@ from referral_fn.timestamps import read_utc, utc
 STATUS = re.compile(r"[A-Za-z]{1,32}", re.ASCII)
 """A status as it goes into a filter: letters only, so that it cannot be more than a value."""
 
+_OPTIONAL = ("skipToken", "status", "since", "after")
+
 
 @dataclass(frozen=True, slots=True)
 class BackfillPage:
-    """A page of the list whose referrals are to be requested."""
+    """A page of the list whose referrals are to be requested, or what is left of it."""
 
     run_id: str
     number: int = 0
@@ -27,6 +29,8 @@ class BackfillPage:
     """Only referrals of this status."""
     since: datetime | None = None
     """Only referrals that were updated then or later."""
+    after: str = ""
+    """The last referral of the page that was taken already; empty if none was."""
     attempt: int = 0
     """How many attempts at this page have failed and were deferred."""
 
@@ -38,6 +42,7 @@ class BackfillPage:
             "skipToken": self.skip_token,
             "status": self.status,
             "since": utc(self.since),
+            "after": self.after or None,
             "attempt": self.attempt,
         }
         present = {name: value for name, value in members.items() if value is not None}
@@ -52,9 +57,9 @@ class BackfillPage:
         """
         match members:
             case {"run": str(run), "page": int(number), "attempt": int(attempt)} if number >= 0 and attempt >= 0:
-                token, status, since = (members.get(name) for name in ("skipToken", "status", "since"))
-                is_valid = all(value is None or isinstance(value, str) for value in (token, status, since))
+                token, status, since, after = (members.get(name) for name in _OPTIONAL)
+                is_valid = all(value is None or isinstance(value, str) for value in (token, status, since, after))
                 if is_valid and (status is None or STATUS.fullmatch(status)):
                     moment = read_utc(since) if since else None
-                    return cls(str(uuid.UUID(run)), number, token, status, moment, attempt)
-        raise ValueError("must have run, page and attempt, and may have skipToken, status and since")
+                    return cls(str(uuid.UUID(run)), number, token, status, moment, after or "", attempt)
+        raise ValueError(f"must have run, page and attempt, and may have {', '.join(_OPTIONAL)}")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from referral_fn.state.table import ConflictError, Table
+from referral_fn.state.table import ConflictError, Row, Table
 from referral_fn.timestamps import utc
 
 PARTITION = "backfill"
@@ -29,6 +29,8 @@ class Run:
     updated_at: str
     detail: str = ""
     """Why it failed."""
+    after: str = ""
+    """The last referral of the next page that was taken already; empty if none was."""
     etag: str | None = None
 
     def document(self) -> dict[str, Any]:
@@ -52,7 +54,7 @@ class BackfillRuns:
         self._table = table
 
     async def read(self, run_id: str) -> Run | None:
-        """A run; None if there is none of this ID.
+        """A run; None if there is none of this ID, or its row is malformed.
 
         Raises:
             RetryableError: `state-unavailable`, `token-unavailable`.
@@ -60,18 +62,11 @@ class BackfillRuns:
         row = await self._table.get(PARTITION, run_id)
         if row is None:
             return None
-        values = row.values
-        return Run(
-            run_id,
-            values["State"],
-            values["Page"],
-            values["Listed"],
-            values["Requested"],
-            values["StartedAt"],
-            values["UpdatedAt"],
-            values["Detail"],
-            row.etag,
-        )
+        try:
+            return _read(run_id, row)
+        except ValueError as error:
+            row.log_malformed(error)
+            return None
 
     async def start(self, run_id: str) -> Run:
         """Create a run.
@@ -101,5 +96,20 @@ class BackfillRuns:
             "StartedAt": run.started_at,
             "UpdatedAt": run.updated_at,
             "Detail": run.detail,
+            "After": run.after,
         }
         await self._table.save(PARTITION, run.id, values, etag=run.etag)
+
+
+def _read(run_id: str, row: Row) -> Run:
+    match {"After": "", **row.values}:
+        case {
+            "State": "running" | "finished" | "failed" as state,
+            "Page": int(page),
+            "Listed": int(listed),
+            "Requested": int(requested),
+            "After": str(after),
+        }:
+            started_at, updated_at, detail = map(row.text, ("StartedAt", "UpdatedAt", "Detail"))
+            return Run(run_id, state, page, listed, requested, started_at, updated_at, detail, after, row.etag)
+    raise ValueError("must have State, Page, Listed and Requested")
