@@ -1,5 +1,6 @@
 """What one worker process shares between invocations: connections, tokens and the gate."""
 
+import asyncio
 import gc
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,6 +30,9 @@ from referral_fn.webhooks.intake import Intake
 from referral_fn.webhooks.recent import RecentNotifications
 from referral_fn.webhooks.registration import RegistrationClient
 
+TIMER_LIMIT = 55
+"""Seconds for all that the timer does: below half of host.json's functionTimeout, as for messages (forwarder.py)."""
+
 
 @dataclass(frozen=True, slots=True)
 class State:
@@ -40,6 +44,14 @@ class State:
     retention: Retention
     webhook_watch: WebhookWatch | None
     """None where the webhook's own URL is not known."""
+
+    async def run_timer(self) -> None:
+        """Do what is due every hour, within `TIMER_LIMIT` seconds. What is not done by then is left to the next run."""
+        deadline = asyncio.get_running_loop().time() + TIMER_LIMIT
+        await self.reconciler.run_from_timer()
+        if self.webhook_watch:
+            await self.webhook_watch.check(deadline)
+        await self.retention.run_if_due(deadline)
 
 
 class App:

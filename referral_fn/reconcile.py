@@ -2,21 +2,22 @@
 
 import asyncio
 import math
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from referral_fn import log
 from referral_fn.errors import PermanentError, RetryableError
 from referral_fn.queues.base import Queue
-from referral_fn.referral_list import Page, Query, ReferralList
+from referral_fn.referral_list import Listed, Page, Query, ReferralList
 from referral_fn.referrals.messages import request_message
 from referral_fn.referrals.request import RECONCILE, ReferralRequest
 from referral_fn.state.comparison import Comparison, compare
 from referral_fn.state.memory import Memory
 from referral_fn.state.watermark import Watermark
 from referral_fn.timestamps import utc
+
+_BAD_REQUEST = 400
 
 OVERLAP = timedelta(minutes=30)
 """How far before the watermark a run starts: a list may show a change later than its `updatedDateTime`."""
@@ -27,10 +28,18 @@ FIRST_RUN = timedelta(days=1)
 ANNOUNCED_WITHIN = timedelta(minutes=15)
 """How long a notification may take. A change that is older and was not published was missed."""
 
-RUN_LIMIT = 80
-"""Seconds after which a run starts no further page: host.json lets a function run for two minutes."""
+CONCURRENCY = 16
+"""How many referrals are compared, and then requested, at a time."""
 
-_HARD_LIMIT = 110
+RUN_LIMIT = 20
+"""Seconds after which a run of the timer takes no further referrals."""
+
+_HARD_LIMIT = 47
+"""Seconds for a run of the timer.
+
+What is under way when `RUN_LIMIT` is over fits in, even if each call takes half of its own limit: one page, its next
+`CONCURRENCY` referrals, and the watermark.
+"""
 
 
 @dataclass(slots=True)
@@ -52,7 +61,20 @@ class Report:
     """Whether the list was read backwards, because its filter was refused."""
 
 
-OnPage = Callable[[Report, Sequence[Comparison]], None]
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Some of a page's referrals, so that a run can end between them however slow the queue is."""
+
+    referrals: Sequence[Listed]
+    times: Sequence[datetime]
+    """When the page's referrals up to the last of these were updated."""
+    in_order: bool
+    """Whether the page is in the order of changes."""
+    is_last: bool
+    """Whether there is no further part, of this page or another."""
+
+
+OnPart = Callable[[Report, Sequence[Comparison]], None]
 
 
 class Reconciler:
@@ -80,7 +102,7 @@ class Reconciler:
         *,
         dry_run: bool = False,
         seconds: float = math.inf,
-        on_page: OnPage = lambda _report, _differences: None,
+        on_part: OnPart = lambda _report, _differences: None,
     ) -> Report:
         """Request every referral whose listed version was not published, then move the watermark to the run's start.
 
@@ -90,28 +112,29 @@ class Reconciler:
             since: list what was updated since then; None: since the watermark, minus `OVERLAP`.
             dry_run: put nothing on the queue, and leave the watermark.
             seconds: after which the run ends early, with the watermark where the next one must go on.
-            on_page: called with the progress, and with the differences of the page just read.
+            on_part: called with the progress, and with the differences of the part of a page just compared.
 
         Raises:
             PermanentError, RetryableError: the list, the table or the queue failed.
         """
-        started, clock = datetime.now(UTC), time.monotonic()
+        started, clock = datetime.now(UTC), asyncio.get_running_loop().time
+        start = clock()
         watermark = await self._watermark.read()
         report = Report(since or (watermark - OVERLAP if watermark else started - FIRST_RUN))
         reached = started
-        async for page in self._pages(report):
-            differences = [one for one in await compare(page.referrals, self._memory) if not one.is_current]
-            self._count(report, page, differences, started)
+        async for part in self._parts(report):
+            differences = [one for one in await compare(part.referrals, self._memory) if not one.is_current]
+            self._count(report, part, differences, started)
             if not dry_run:
-                await _for_each(differences, self._request)
-            on_page(report, differences)
-            is_late = page.skip_token is not None and time.monotonic() - clock > seconds
-            if is_late and (resume_at := _resume_at(page, report, started)):
+                await asyncio.gather(*map(self._request, differences))
+            on_part(report, differences)
+            is_late = not part.is_last and clock() - start > seconds
+            if is_late and (resume_at := _resume_at(part, report, started)):
                 reached = resume_at
                 break
         if not dry_run and not (watermark and since and since > watermark):
             await self._watermark.move(reached)
-        report.seconds = round(time.monotonic() - clock, 3)
+        report.seconds = round(clock() - start, 3)
         log.info(
             "reconcile.finished",
             listed=report.listed,
@@ -124,6 +147,18 @@ class Reconciler:
             dryRun=dry_run or None,
         )
         return report
+
+    async def _parts(self, report: Report) -> AsyncIterator[_Part]:
+        async for page in self._pages(report):
+            report.pages += 1
+            times = [one.updated_at for one in page.referrals if one.updated_at]
+            in_order = times == sorted(times) and not report.newest_first
+            for end in range(CONCURRENCY, max(len(page.referrals), 1) + CONCURRENCY, CONCURRENCY):
+                taken = page.referrals[:end]
+                is_last = page.skip_token is None and len(taken) == len(page.referrals)
+                yield _Part(
+                    taken[end - CONCURRENCY :], [one.updated_at for one in taken if one.updated_at], in_order, is_last
+                )
 
     async def _pages(self, report: Report) -> AsyncIterator[Page]:
         """The pages of what was updated since then: in the order of changes, so that what changes meanwhile comes last.
@@ -153,9 +188,8 @@ class Reconciler:
                 return
 
     @staticmethod
-    def _count(report: Report, page: Page, differences: Sequence[Comparison], started: datetime) -> None:
-        report.pages += 1
-        report.listed += len(page.referrals)
+    def _count(report: Report, part: _Part, differences: Sequence[Comparison], started: datetime) -> None:
+        report.listed += len(part.referrals)
         report.requested += len(differences)
         report.current = report.listed - report.requested
         for one in differences:
@@ -170,26 +204,11 @@ class Reconciler:
         await self._requests.put(request_message(request))
 
 
-def _resume_at(page: Page, report: Report, started: datetime) -> datetime | None:
-    """The watermark with which the next run, which starts `OVERLAP` earlier, goes on after this page.
+def _resume_at(part: _Part, report: Report, started: datetime) -> datetime | None:
+    """The watermark with which the next run, which starts `OVERLAP` earlier, goes on after this part.
 
     None if the pages are not in the order of changes, or if the next run would get no further than this one.
     """
-    times = [one.updated_at for one in page.referrals if one.updated_at]
-    is_in_order = bool(times) and times == sorted(times) and not report.newest_first
-    return times[-1] + OVERLAP if is_in_order and report.since < times[-1] < started - OVERLAP else None
-
-
-_BAD_REQUEST = 400
-_CONCURRENCY = 16
-
-
-async def _for_each(items: Sequence[Comparison], act: Callable[[Comparison], Awaitable[None]]) -> None:
-    """Act on each, a few at a time. The first failure ends it."""
-    slots = asyncio.Semaphore(_CONCURRENCY)
-
-    async def one(item: Comparison) -> None:
-        async with slots:
-            await act(item)
-
-    await asyncio.gather(*[one(item) for item in items])
+    if not part.in_order or not part.times:
+        return None
+    return part.times[-1] + OVERLAP if report.since < part.times[-1] < started - OVERLAP else None

@@ -32,10 +32,7 @@ def register(
     async def reconcile(timer: func.TimerRequest) -> None:  # noqa: ARG001 - a trigger's signature
         """Ask for the referrals that changed without an event."""
         if state := open_app().state:
-            if state.webhook_watch:
-                await state.webhook_watch.check()
-            await state.reconciler.run_from_timer()
-            await state.retention.run_if_due()
+            await state.run_timer()
 
     timer = functions.timer_trigger("timer", settings.reconcile_schedule, run_on_startup=False)
     functions.function_name("reconcile")(timer(reconcile))

@@ -17,7 +17,7 @@ from referral_fn.reconcile import ANNOUNCED_WITHIN, FIRST_RUN, OVERLAP, Reconcil
 from referral_fn.referral_list import Listed, Page, Query
 from referral_fn.referrals.request import read_message
 from referral_fn.state.memory import ROW, Memory
-from referral_fn.state.watermark import Watermark
+from referral_fn.state.watermark import KEY, PARTITION, Watermark
 from referral_fn.timestamps import read_utc, utc
 from tests.state.memory_table import MemoryTable
 
@@ -154,6 +154,27 @@ async def test_a_refused_filter_falls_back_to_the_newest_first() -> None:
     assert report.pages == 3
 
 
+@pytest.mark.parametrize("values", [{}, {"At": 5}, {"At": "yesterday"}])
+async def test_a_malformed_watermark_counts_as_none_and_is_written_anew(
+    values: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    world = World()
+    world.table.put(PARTITION, KEY, values)
+    await world.reconciler.run_from_timer()
+    assert "state.unavailable" in caplog.text
+    assert await Watermark(world.table).read() is not None
+
+
+async def test_a_late_run_in_the_middle_of_a_page_goes_on_there() -> None:
+    world = World(page_size=100)
+    for number in range(40):
+        world.change(number, minutes(200 - number))
+    await world.reconciler.run(seconds=0)
+    assert len(world.requested) == 16
+    await world.reconciler.run(seconds=0)
+    assert len(set(world.requested)) == 31  # the second run starts with the referral that the first ended with
+
+
 async def test_a_failure_is_logged_and_moves_nothing(caplog: pytest.LogCaptureFixture) -> None:
     world = World()
     world.change(1, minutes(20))
@@ -169,12 +190,18 @@ async def test_a_failure_is_logged_and_moves_nothing(caplog: pytest.LogCaptureFi
     st.lists(st.integers(0, 40), max_size=6),
     st.booleans(),
     st.booleans(),
+    st.sampled_from([2, 5]),
 )
 @settings(max_examples=50)
 async def test_wherever_runs_die_the_next_whole_one_finds_what_is_missing(
-    changes: list[tuple[int, int]], deaths: list[int], refuses_filter: bool, short: bool
+    changes: list[tuple[int, int]], deaths: list[int], refuses_filter: bool, short: bool, page_size: int
 ) -> None:
-    world = World(refuses_filter=refuses_filter)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("referral_fn.reconcile.CONCURRENCY", 2)
+        await _check_deaths(World(refuses_filter=refuses_filter, page_size=page_size), changes, deaths, short)
+
+
+async def _check_deaths(world: World, changes: list[tuple[int, int]], deaths: list[int], short: bool) -> None:
     expected = {world.change(number, minutes(ago)) for number, ago in changes}
     for steps in deaths:
         world.steps_left = steps

@@ -44,13 +44,13 @@ async def run(options: argparse.Namespace) -> int:
             printer = _Printer(as_json=options.json)
             seen = 0
 
-            def on_page(report: Report, differences: Sequence[Comparison]) -> None:
+            def on_part(report: Report, differences: Sequence[Comparison]) -> None:
                 nonlocal seen
                 advance(report.listed - seen)
                 seen = report.listed
                 printer.show(differences)
 
-            report = await app.state.reconciler.run(options.since, dry_run=options.dry_run, on_page=on_page)
+            report = await app.state.reconciler.run(options.since, dry_run=options.dry_run, on_part=on_part)
     finally:
         await app.close()
     printer.summarize(report, dry_run=options.dry_run)
