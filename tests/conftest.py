@@ -26,7 +26,8 @@ from referral_fn.referrals.events import Event
 from referral_fn.settings import read_settings
 from tests.contract import check_answer, check_event_data
 
-settings.register_profile("suite", deadline=None, max_examples=40)
+settings.register_profile("suite", deadline=None, max_examples=25)
+settings.register_profile("ci", deadline=None, max_examples=100)
 settings.load_profile("suite")
 
 pytest_plugins = ["tests.webhook_caller"]
