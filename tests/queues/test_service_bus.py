@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from local_stack.stack import SERVICE_BUS, STORAGE, Stack
 from local_stack.stand_ins.partner_center import Fault
 from local_stack.stand_ins.service_bus import Entity, Queue, ServiceBus, Stored
+from referral_fn import retry
 from referral_fn.credentials.token_source import make_token_source
 from referral_fn.errors import RetryableError
 from referral_fn.queues.base import Message, MessageTooLargeError
@@ -23,6 +24,12 @@ from tests.conftest import App, StartApp, eventually_empty, eventually_holds, un
 from tests.documents import SEED_ID, seed
 
 LIMIT = 256 * 1024
+
+
+@pytest.fixture
+def no_quick_attempts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fail at the first attempt: tests/test_retry.py is about the others and their pauses."""
+    monkeypatch.setattr(retry, "ATTEMPTS", 1)
 
 
 @pytest.fixture
@@ -147,6 +154,7 @@ async def test_a_page_is_leased_in_the_queues_order(client: ServiceBusQueue, que
     assert await client.take(60) == []
 
 
+@pytest.mark.usefixtures("no_quick_attempts")
 async def test_a_queue_with_sessions_cannot_be_read_by_rest(client: ServiceBusQueue, queue: Queue) -> None:
     queue.entity.sessions = True
     with pytest.raises(RetryableError, match="did not accept the call \\(400\\)"):
@@ -204,6 +212,7 @@ async def test_the_stand_in_requires_a_valid_token_and_an_existing_entity(
         assert answer.status == status
 
 
+@pytest.mark.usefixtures("no_quick_attempts")
 async def test_with_sessions_a_message_without_one_is_refused(client: ServiceBusQueue, queue: Queue) -> None:
     queue.entity.sessions = True
     with pytest.raises(RetryableError, match="\\(400\\)"):
