@@ -15,6 +15,8 @@ from referral_fn.referrals.rejects import Reject, read_part
 from tests.cli.conftest import Cli
 from tests.cli.rejects import encoded, parts, reject
 
+pytestmark = pytest.mark.e2e  # not by what they use: whole walks over a queue take seconds
+
 MISSING = {"reason": "referral-not-found", "detail": "Partner Center answered 404"}
 
 

@@ -22,6 +22,8 @@ from local_stack.stand_ins.service_bus import Entity, Queue, Stored
 from tests.conftest import until
 from tests.local_stack.conftest import Dispatcher, fail
 
+pytestmark = pytest.mark.e2e  # not by what they use: they wait for locks
+
 Listen = Callable[..., AbstractAsyncContextManager[tuple[Queue, Dispatcher]]]
 
 
