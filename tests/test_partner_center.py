@@ -20,6 +20,8 @@ from referral_fn.referrals.request import ReferralRequest, Trace
 from referral_fn.settings import read_settings
 from tests.documents import SEED_ID, seed
 
+pytestmark = pytest.mark.usefixtures("short_pauses")
+
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
