@@ -19,11 +19,7 @@ from referral_fn.credentials.token_source import TokenSource
 from referral_fn.errors import RetryableError
 from referral_fn.settings import read_credential_settings
 
-<<<<<<< HEAD
 pytestmark = pytest.mark.e2e  # not by what it uses: thousands of answers on sockets take seconds
-=======
-pytestmark = pytest.mark.usefixtures("short_pauses")
->>>>>>> 2f847af (Cut the pauses between quick attempts in tests about other things)
 
 SCOPE = "https://api.partner.microsoft.com/.default"
 ASSERTION = {"access_token": "assertion", "expires_on": "9999999999", "resource": "api://AzureADTokenExchange"}
