@@ -7,6 +7,7 @@ mark it. Tests that start processes in another way have the marker `e2e`; withou
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import re
 import sys
@@ -81,6 +82,23 @@ def _unit_tests_start_no_process(request: pytest.FixtureRequest) -> Iterator[Non
     _unit_test_is_running = request.node.get_closest_marker("e2e") is None
     yield
     _unit_test_is_running = False
+
+
+@pytest.fixture(autouse=True)
+def _loggers_are_restored() -> Iterator[None]:
+    """What a test does to the log must not reach the next one."""
+    loggers = [logging.getLogger(), logging.getLogger("referral_fn")]
+    before = [(logger, logger.level, logger.propagate, logger.handlers[:]) for logger in loggers]
+    yield
+    for logger, level, propagate, handlers in before:
+        logger.setLevel(level)
+        logger.propagate, logger.handlers[:] = propagate, handlers
+
+
+@pytest.fixture
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut the pauses between quick attempts, for tests about other things."""
+    monkeypatch.setattr("referral_fn.retry._FIRST_PAUSE", 0.001)
 
 
 @pytest.fixture(autouse=True)

@@ -20,7 +20,7 @@ from referral_fn.referrals.request import ReferralRequest, Trace
 from referral_fn.settings import read_settings
 from tests.documents import SEED_ID, seed
 
-pytestmark = pytest.mark.e2e  # not by what they use: many wait for the pauses of real attempts
+pytestmark = pytest.mark.usefixtures("short_pauses")
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

@@ -24,6 +24,8 @@ from referral_fn.referrals.request import ReferralRequest, Trace
 from tests.conftest import OpenWorker
 from tests.documents import seed
 
+pytestmark = pytest.mark.usefixtures("short_pauses")
+
 ROOT = Path(__file__).parent.parent
 CALLER = Trace("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "a=1")
 

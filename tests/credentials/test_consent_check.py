@@ -9,6 +9,8 @@ from referral_fn.credentials.consent_check import INTERVAL, ConsentCheck
 from referral_fn.credentials.vault import Secret
 from tests.credentials.conftest import SECRET, Cloud
 
+pytestmark = pytest.mark.usefixtures("short_pauses")
+
 
 class Clock:
     def __init__(self) -> None:

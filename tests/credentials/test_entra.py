@@ -11,6 +11,8 @@ from referral_fn.credentials.token_source import TokenSource
 from referral_fn.errors import RetryableError
 from tests.credentials.conftest import PARTNER_CENTER, SECRET, Cloud
 
+pytestmark = pytest.mark.usefixtures("short_pauses")
+
 AUDIENCE = "https://api.partner.microsoft.com"
 
 

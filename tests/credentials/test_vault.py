@@ -15,6 +15,8 @@ from referral_fn.credentials.vault import MAX_ANSWER, Secret, UnusableSecretErro
 from referral_fn.errors import RetryableError
 from tests.credentials.conftest import SECRET, Cloud
 
+pytestmark = pytest.mark.usefixtures("short_pauses")
+
 
 def secret(cloud: Cloud, url: str | None = None) -> Secret:
     url = url or cloud.environment["REFERRALS_REFRESH_TOKEN_SECRET"]

@@ -23,6 +23,8 @@ from referral_fn.queues.service_bus import MAX_ID, ServiceBusQueue, shortened
 from tests.conftest import App, StartApp, eventually_empty, eventually_holds, until
 from tests.documents import SEED_ID, seed
 
+pytestmark = pytest.mark.usefixtures("short_pauses")
+
 LIMIT = 256 * 1024
 
 
