@@ -18,6 +18,8 @@ from local_stack.stand_ins.signing import Identity
 from referral_fn import strict_json
 from referral_fn.timestamps import read_utc
 
+pytestmark = pytest.mark.e2e  # not by what they use: each runs the fuzzers
+
 
 @pytest.fixture
 def lines() -> Iterator[Lines]:

@@ -111,6 +111,7 @@ class TestKeeping:
         assert len(caller.asked) == 4
 
 
+@pytest.mark.e2e  # not by what it uses: more than a thousand calls
 class TestStrangers:
     """What anybody can make the app fetch: they can name any URL on the certificates' host."""
 
