@@ -156,7 +156,7 @@ class Tables(_Service):
             return f"{self.account_url}/{name}"
 
 
-class Queue:
+class AzuriteQueue:
     """A queue in Azurite, for tests and demonstrations."""
 
     def __init__(self, azurite: Azurite, name: str) -> None:

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from local_stack.azurite import Azurite, Queue, Tables
+from local_stack.azurite import Azurite, AzuriteQueue, Tables
 from local_stack.host.process import Host
 from local_stack.stand_ins import service_bus
 from local_stack.stand_ins.certificates import Authority
 from local_stack.stand_ins.entra import APP_CLIENT_ID, Entra
 from local_stack.stand_ins.identity import CLIENT_ID, IdentityEndpoint
-from local_stack.stand_ins.partner_center import PartnerCenter
+from local_stack.stand_ins.partner_center import PartnerCenterServer
 from local_stack.stand_ins.serving import serving
 from local_stack.stand_ins.tokens import TENANT, Issuer
 from local_stack.stand_ins.vault import Vault
@@ -79,7 +79,7 @@ class Stack:
     authority: Authority
     issuer: Issuer
     identity: IdentityEndpoint
-    partner_center: PartnerCenter
+    partner_center: PartnerCenterServer
     webhooks: Webhooks
     entra: Entra
     vault: Vault
@@ -116,14 +116,14 @@ class Stack:
         events = await self._queue(outbound, f"{prefix}referral-events", dedup_seconds=dedup_seconds)
         rejects = await self._queue(outbound, f"{prefix}referral-rejects", max_delivery_count=2000)
         requests = await self._queue(inbound, f"{prefix}referral-requests", **options)
-        if isinstance(requests, service_bus.Queue):
+        if isinstance(requests, service_bus.BusQueue):
             return Queues(events, rejects, requests, service_bus.DeadLetters(requests))
         return Queues(events, rejects, requests, await self._queue(STORAGE, f"{prefix}referral-requests-poison"))
 
     async def _queue(self, kind: str, name: str, **options: Any) -> AnyQueue:
         if kind == SERVICE_BUS:
-            return service_bus.Queue(self.service_bus, service_bus.Entity(name, **options))
-        queue = Queue(self.azurite, name)
+            return service_bus.BusQueue(self.service_bus, service_bus.Entity(name, **options))
+        queue = AzuriteQueue(self.azurite, name)
         await queue.client.create_queue()
         return queue
 
@@ -227,7 +227,7 @@ async def running(azurite_port: int = 0, *, on_disk: bool = False, with_azurite:
     with tempfile.TemporaryDirectory(prefix="referral-fn-") as folder:
         authority = Authority(Path(folder))
         issuer = Issuer()
-        identity, partner_center = IdentityEndpoint(issuer), PartnerCenter(issuer)
+        identity, partner_center = IdentityEndpoint(issuer), PartnerCenterServer(issuer)
         webhooks = Webhooks(issuer, partner_center)
         entra, vault, bus = Entra(issuer, CLIENT_ID), Vault(issuer), service_bus.ServiceBus(issuer)
         (Path(folder) / "signing-root.pem").write_bytes(webhooks.trusted)

@@ -213,7 +213,7 @@ async def opened(stack: Stack, queues: Queues, port: int = 0, **settings: str) -
         session = await opening.enter_async_context(aiohttp.ClientSession(connector=connector, auto_decompress=False))
         environment = stack.environment(queues, **{**SETTINGS, **settings})
         flaky = None
-        if not isinstance(queues.events, service_bus.Queue):
+        if not isinstance(queues.events, service_bus.BusQueue):
             flaky = FlakyQueues(stack.azurite.origin, session)
             proxy_url = await opening.enter_async_context(serving(flaky.app, tls=stack.authority.server_context()))
             environment["EVENTS_URL"] = queues.events.url.replace(stack.azurite.origin, proxy_url)

@@ -67,7 +67,7 @@ class Call:
     """Time of the call on the monotonic clock."""
 
 
-class PartnerCenter:
+class PartnerCenterServer:
     """The API. Like the real one, it refuses invalid tokens, missing Accept headers and reused request IDs."""
 
     def __init__(self, issuer: Issuer) -> None:

@@ -20,7 +20,7 @@ from aiohttp import web
 from local_stack.stand_ins.service_bus_entity import Entity, Stored
 from local_stack.stand_ins.tokens import Issuer
 
-__all__ = ["DeadLetters", "Entity", "Queue", "ServiceBus", "Stored"]
+__all__ = ["BusQueue", "DeadLetters", "Entity", "ServiceBus", "Stored"]
 
 AUDIENCE = "https://servicebus.azure.net"
 MAX_ID = 128
@@ -234,7 +234,7 @@ def _refused(kind: type[web.HTTPError], detail: str) -> web.HTTPError:
     return kind(text=text, content_type="application/xml")
 
 
-class Queue:
+class BusQueue:
     """A queue in the namespace, for tests and demonstrations."""
 
     def __init__(self, bus: ServiceBus, entity: Entity) -> None:
@@ -279,7 +279,7 @@ class Queue:
 class DeadLetters:
     """A queue's dead letters."""
 
-    def __init__(self, queue: Queue) -> None:
+    def __init__(self, queue: BusQueue) -> None:
         self.name = f"{queue.name}/$deadletterqueue"
         self.url = queue.url
         self._entity = queue.entity

@@ -15,7 +15,7 @@ import jwt
 from aiohttp import web
 from cryptography.hazmat.primitives import hashes
 
-from local_stack.stand_ins.partner_center import PartnerCenter
+from local_stack.stand_ins.partner_center import PartnerCenterServer
 from local_stack.stand_ins.signing import Identity
 from local_stack.stand_ins.tokens import Issuer
 
@@ -37,7 +37,7 @@ _FIELDS = {"WebhookUrl", "WebhookEvents", "SignatureTokenToMsSignatureHeader"}
 class Webhooks:
     """Stores the account's registration, and sends a notification when a referral changes."""
 
-    def __init__(self, issuer: Issuer, partner_center: PartnerCenter) -> None:
+    def __init__(self, issuer: Issuer, partner_center: PartnerCenterServer) -> None:
         self._issuer = issuer
         self._partner_center = partner_center
         root = Identity.authority()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from local_stack.stand_ins.service_bus import Queue
+from local_stack.stand_ins.service_bus import BusQueue
 from referral_fn.cli.reject_printer import RejectPrinter
 from referral_fn.referrals.rejects import Reject, read_part
 from tests.cli.conftest import Cli
@@ -190,7 +190,7 @@ class TestPuttingBack:
 
     @pytest.mark.e2e  # for the time it takes
     async def test_fifteen_hundred_rejects_are_listed_and_put_back_within_locks_of_a_minute(self, cli: Cli) -> None:
-        assert isinstance(cli.rejects, Queue)
+        assert isinstance(cli.rejects, BusQueue)
         assert cli.rejects.entity.lock_seconds == 60
         documents = [reject() for _ in range(1500)]
         await fill(cli, *documents)

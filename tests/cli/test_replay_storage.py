@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from local_stack.azurite import Queue
+from local_stack.azurite import AzuriteQueue
 from tests.cli.conftest import Cli
 from tests.cli.rejects import parts, reject
 
@@ -17,7 +17,7 @@ async def fill(cli: Cli, *documents: Any) -> None:
 
 async def raw(queue: Any) -> list[str]:
     """The texts on a queue as they are, without decoding base64."""
-    assert isinstance(queue, Queue)
+    assert isinstance(queue, AzuriteQueue)
     return [message.content for message in await queue.client.peek_messages(max_messages=32)]
 
 

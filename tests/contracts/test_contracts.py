@@ -214,7 +214,7 @@ async def test_what_lies_on_the_queues_is_as_described(app: App, kind: str) -> N
         (document,) = await eventually_holds(queue)
         name = f"{message.title()}Event"
         validator(f"urn:asyncapi#/components/schemas/{name}").validate(document)
-        if isinstance(queue, service_bus.Queue):
+        if isinstance(queue, service_bus.BusQueue):
             (stored,) = queue.entity.messages
             validator(f"urn:asyncapi#/components/messages/{message}OnServiceBus/headers").validate(
                 {**stored.broker, "ContentType": stored.content_type, "applicationProperties": stored.properties}

@@ -6,7 +6,7 @@ import uuid
 import aiohttp
 import pytest
 
-from local_stack.azurite import Queue
+from local_stack.azurite import AzuriteQueue
 from local_stack.stack import Stack
 from local_stack.stand_ins.flaky import FlakyQueues
 from local_stack.stand_ins.partner_center import Fault
@@ -88,7 +88,7 @@ async def test_a_worker_that_dies_while_it_rejects_a_message_leaves_it_one_more_
         rejects = FlakyQueues(stack.azurite.origin, session)
         async with serving(rejects.app, tls=stack.authority.server_context()) as url:
             settings = {"REJECTS_URL": f"{url}/devstoreaccount1/{uuid.uuid4()}"}
-            queue = Queue(stack.azurite, settings["REJECTS_URL"].rpartition("/")[2])
+            queue = AzuriteQueue(stack.azurite, settings["REJECTS_URL"].rpartition("/")[2])
             await queue.client.create_queue()
             async with start_app(max_deliveries=3, **settings) as app:
                 kills = iter([app.host.kill_worker])

@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 from azure.core.exceptions import ResourceExistsError
 
-from local_stack.azurite import Queue
+from local_stack.azurite import AzuriteQueue
 from local_stack.host.channel import Call, InvocationError
 from local_stack.host.dispatcher import Function
 from local_stack.host.logs import HostLog
@@ -51,7 +51,7 @@ class Dispatcher:
 class Listening:
     """A running listener."""
 
-    def __init__(self, queue: Queue, poison: Queue, flaky: FlakyQueues) -> None:
+    def __init__(self, queue: AzuriteQueue, poison: AzuriteQueue, flaky: FlakyQueues) -> None:
         self.queue, self.poison = queue, poison
         self.dispatcher = Dispatcher()
         self.ended: list[str] = []
@@ -113,7 +113,7 @@ def listen(stack: Stack) -> Listen:
     ) -> AsyncIterator[Listening]:
         queues: Queues = await stack.fresh_queues(inbound=STORAGE)
         name = queues.requests.name + suffix
-        queue, poison = Queue(stack.azurite, name), Queue(stack.azurite, name + POISON)
+        queue, poison = AzuriteQueue(stack.azurite, name), AzuriteQueue(stack.azurite, name + POISON)
         if suffix:
             with contextlib.suppress(ResourceExistsError):
                 await queue.client.create_queue()

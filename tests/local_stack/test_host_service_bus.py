@@ -18,13 +18,13 @@ from local_stack.host.logs import HostLog
 from local_stack.host.service_bus_listener import ServiceBusListener
 from local_stack.host.storage import Connection
 from local_stack.stack import Stack
-from local_stack.stand_ins.service_bus import Entity, Queue, Stored
+from local_stack.stand_ins.service_bus import BusQueue, Entity, Stored
 from tests.conftest import until
 from tests.local_stack.conftest import Dispatcher, fail
 
 pytestmark = pytest.mark.e2e  # not by what they use: they wait for locks
 
-Listen = Callable[..., AbstractAsyncContextManager[tuple[Queue, Dispatcher]]]
+Listen = Callable[..., AbstractAsyncContextManager[tuple[BusQueue, Dispatcher]]]
 
 
 @pytest.fixture
@@ -37,9 +37,9 @@ def listen(stand_ins: Stack, monkeypatch: pytest.MonkeyPatch) -> Listen:
     @contextlib.asynccontextmanager
     async def start(
         data_type: str = "BINARY", lock: float = 60, max_deliveries: int = 10, most: int = 16
-    ) -> AsyncIterator[tuple[Queue, Dispatcher]]:
+    ) -> AsyncIterator[tuple[BusQueue, Dispatcher]]:
         entity = Entity(uuid.uuid4().hex, lock_seconds=lock, max_delivery_count=max_deliveries)
-        queue = Queue(stand_ins.service_bus, entity)
+        queue = BusQueue(stand_ins.service_bus, entity)
         binding = {"type": "serviceBusTrigger", "name": "msg", "queueName": queue.name, "dataType": data_type}
         dispatcher, log = Dispatcher(), HostLog({}, io.StringIO())
         connector = aiohttp.TCPConnector(ssl=stand_ins.authority.client_context())

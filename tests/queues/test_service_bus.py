@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from local_stack.stack import SERVICE_BUS, STORAGE, Stack
 from local_stack.stand_ins.partner_center import Fault
-from local_stack.stand_ins.service_bus import Entity, Queue, ServiceBus, Stored
+from local_stack.stand_ins.service_bus import BusQueue, Entity, ServiceBus, Stored
 from referral_fn import retry
 from referral_fn.credentials.token_source import make_token_source
 from referral_fn.errors import RetryableError
@@ -47,13 +47,13 @@ async def session(stand_ins: Stack) -> AsyncIterator[aiohttp.ClientSession]:
 
 
 @pytest.fixture
-def queue(bus: ServiceBus) -> Queue:
-    return Queue(bus, Entity(uuid.uuid4().hex, dedup_seconds=60))
+def queue(bus: ServiceBus) -> BusQueue:
+    return BusQueue(bus, Entity(uuid.uuid4().hex, dedup_seconds=60))
 
 
 @pytest.fixture
 async def client(
-    stand_ins: Stack, queue: Queue, session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+    stand_ins: Stack, queue: BusQueue, session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[ServiceBusQueue]:
     """The app's client of the queue, with a real token of the stand-in identity."""
     monkeypatch.setenv("IDENTITY_ENDPOINT", f"{stand_ins.identity_url}/msi/token")
@@ -63,12 +63,12 @@ async def client(
     await tokens.close()
 
 
-def only(queue: Queue) -> Stored:
+def only(queue: BusQueue) -> Stored:
     (message,) = queue.entity.messages
     return message
 
 
-async def test_a_message_has_its_ids_and_properties(client: ServiceBusQueue, queue: Queue) -> None:
+async def test_a_message_has_its_ids_and_properties(client: ServiceBusQueue, queue: BusQueue) -> None:
     message = Message(
         b'{"a": 1}', "the id", "a session", "a subject", "a type", "text/x", {"status": "N\u00e9w \u4f60"}
     )
@@ -79,13 +79,13 @@ async def test_a_message_has_its_ids_and_properties(client: ServiceBusQueue, que
     assert (stored.broker, stored.properties) == (expected, {"status": "N\u00e9w \u4f60"})
 
 
-async def test_a_message_without_an_id_gets_a_unique_one(client: ServiceBusQueue, queue: Queue) -> None:
+async def test_a_message_without_an_id_gets_a_unique_one(client: ServiceBusQueue, queue: BusQueue) -> None:
     for _ in range(2):
         await client.put(Message(b"the same"))
     assert [set(message.broker) for message in queue.entity.messages] == [{"MessageId"}] * 2
 
 
-async def test_the_broker_drops_duplicates(client: ServiceBusQueue, queue: Queue) -> None:
+async def test_the_broker_drops_duplicates(client: ServiceBusQueue, queue: BusQueue) -> None:
     for name in ("a", "b", "a"):
         await client.put(Message(b"x", name))
     assert (await queue.count(), queue.entity.dropped) == (2, 1)
@@ -94,7 +94,7 @@ async def test_the_broker_drops_duplicates(client: ServiceBusQueue, queue: Queue
     assert await queue.count() == 3
 
 
-async def test_a_delay_is_never_shortened(client: ServiceBusQueue, queue: Queue) -> None:
+async def test_a_delay_is_never_shortened(client: ServiceBusQueue, queue: BusQueue) -> None:
     before = time.time()
     await client.put(Message(b"x"), delay=100.5)
     assert before + 100.5 <= only(queue).due <= time.time() + 103
@@ -108,7 +108,7 @@ def test_a_long_id_is_shortened_by_a_stable_hash(one: str, other: str) -> None:
     assert (shortened(long_one) == shortened(long_other)) is (one == other) or len(one) == len(other) == 0
 
 
-async def test_ids_too_long_for_the_broker_arrive_shortened(client: ServiceBusQueue, queue: Queue) -> None:
+async def test_ids_too_long_for_the_broker_arrive_shortened(client: ServiceBusQueue, queue: BusQueue) -> None:
     await client.put(Message(b"x", "i" * 500, "s" * 500, "c" * 500))
     broker = only(queue).broker
     assert broker == {
@@ -118,7 +118,7 @@ async def test_ids_too_long_for_the_broker_arrive_shortened(client: ServiceBusQu
     }
 
 
-async def test_the_largest_message_fits_and_a_larger_one_is_refused(client: ServiceBusQueue, queue: Queue) -> None:
+async def test_the_largest_message_fits_and_a_larger_one_is_refused(client: ServiceBusQueue, queue: BusQueue) -> None:
     await client.put(Message(b"x" * (LIMIT - 200), "1", properties={"status": "New"}))
     with pytest.raises(MessageTooLargeError, match=f"properties included; queue {queue.name} accepts {LIMIT}"):
         await client.put(Message(b"x" * (LIMIT - 30), "2", properties={"status": "New"}))
@@ -130,14 +130,14 @@ async def test_the_service_decides_whether_an_unchanged_message_fits(client: Ser
         await client.put(Message(b"x" * LIMIT, verbatim=True))
 
 
-async def test_a_full_queue_is_distinguished_from_a_missing_role(client: ServiceBusQueue, queue: Queue) -> None:
+async def test_a_full_queue_is_distinguished_from_a_missing_role(client: ServiceBusQueue, queue: BusQueue) -> None:
     queue.entity.capacity = 10
     with pytest.raises(RetryableError, match="is full \\(403\\)"):
         await client.put(Message(b"x" * 11))
 
 
 async def test_a_lock_is_settled_only_where_the_message_was_received(
-    client: ServiceBusQueue, queue: Queue, bus: ServiceBus, monkeypatch: pytest.MonkeyPatch
+    client: ServiceBusQueue, queue: BusQueue, bus: ServiceBus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A response that names another host does not make the app send its token there."""
     await client.put(Message(b"x"))
@@ -148,7 +148,7 @@ async def test_a_lock_is_settled_only_where_the_message_was_received(
 
 
 @pytest.mark.parametrize("count", [0, 1, 7, 8, 9, 31, 32])
-async def test_a_page_is_leased_in_the_queues_order(client: ServiceBusQueue, queue: Queue, count: int) -> None:
+async def test_a_page_is_leased_in_the_queues_order(client: ServiceBusQueue, queue: BusQueue, count: int) -> None:
     bodies = [str(number).encode() for number in range(count)]
     for body in bodies:
         await client.put(Message(body))
@@ -157,7 +157,7 @@ async def test_a_page_is_leased_in_the_queues_order(client: ServiceBusQueue, que
 
 
 @pytest.mark.usefixtures("no_quick_attempts")
-async def test_a_queue_with_sessions_cannot_be_read_by_rest(client: ServiceBusQueue, queue: Queue) -> None:
+async def test_a_queue_with_sessions_cannot_be_read_by_rest(client: ServiceBusQueue, queue: BusQueue) -> None:
     queue.entity.sessions = True
     with pytest.raises(RetryableError, match="did not accept the call \\(400\\)"):
         await client.take(60)
@@ -188,7 +188,7 @@ BROKER = '{"MessageId": "1"}'
     ],
 )
 async def test_the_stand_in_is_strict(
-    stand_ins: Stack, queue: Queue, session: aiohttp.ClientSession, headers: dict[str, str], body: bytes, status: int
+    stand_ins: Stack, queue: BusQueue, session: aiohttp.ClientSession, headers: dict[str, str], body: bytes, status: int
 ) -> None:
     token = stand_ins.issuer.mint("https://servicebus.azure.net", "somebody", 600)
     sent = {"Authorization": f"Bearer {token}", "Content-Type": "text/plain", **headers}
@@ -203,7 +203,7 @@ async def test_the_stand_in_is_strict(
     [("https://storage.azure.com", "", 401), ("https://servicebus.azure.net", "-not-there", 410)],
 )
 async def test_the_stand_in_requires_a_valid_token_and_an_existing_entity(
-    stand_ins: Stack, queue: Queue, session: aiohttp.ClientSession, audience: str, path: str, status: int
+    stand_ins: Stack, queue: BusQueue, session: aiohttp.ClientSession, audience: str, path: str, status: int
 ) -> None:
     headers = {
         "Authorization": f"Bearer {stand_ins.issuer.mint(audience, 'somebody', 600)}",
@@ -215,7 +215,7 @@ async def test_the_stand_in_requires_a_valid_token_and_an_existing_entity(
 
 
 @pytest.mark.usefixtures("no_quick_attempts")
-async def test_with_sessions_a_message_without_one_is_refused(client: ServiceBusQueue, queue: Queue) -> None:
+async def test_with_sessions_a_message_without_one_is_refused(client: ServiceBusQueue, queue: BusQueue) -> None:
     queue.entity.sessions = True
     with pytest.raises(RetryableError, match="\\(400\\)"):
         await client.put(Message(b"x"))
@@ -223,7 +223,7 @@ async def test_with_sessions_a_message_without_one_is_refused(client: ServiceBus
     assert await queue.count() == 1
 
 
-async def test_a_session_delivers_one_message_at_a_time_in_order(client: ServiceBusQueue, queue: Queue) -> None:
+async def test_a_session_delivers_one_message_at_a_time_in_order(client: ServiceBusQueue, queue: BusQueue) -> None:
     queue.entity.sessions = True
     for body, name in ((b"1", "a"), (b"2", "a"), (b"3", "b")):
         await client.put(Message(body, session=name))

@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from local_stack.azurite import Queue
+from local_stack.azurite import AzuriteQueue
 from local_stack.stack import SERVICE_BUS, STORAGE, Queues, Stack
 from local_stack.stand_ins.serving import serving
 from referral_fn.credentials.token_source import TokenSource, make_token_source
@@ -46,7 +46,7 @@ async def queues(stack: Stack, kind: str) -> Queues:
 async def test_a_message_is_stored_as_base64_without_expiry(open_queue: OpenQueue, queues: Queues) -> None:
     message = "\u00fcber & <unter>".encode()
     await open_queue(queues.events.url).put(Message(message))
-    assert isinstance(queues.events, Queue)
+    assert isinstance(queues.events, AzuriteQueue)
     (peeked,) = await queues.events.client.peek_messages()
     assert base64.b64decode(peeked.content) == message
     assert str(peeked.expires_on).startswith("9999-")
