@@ -28,7 +28,7 @@ from local_stack.host.process import Host
 from local_stack.stack import AnyQueue, Queues, Stack
 from local_stack.stand_ins import service_bus
 from local_stack.stand_ins.flaky import FlakyQueues, without_own
-from local_stack.stand_ins.partner_center import Call
+from local_stack.stand_ins.partner_center import ReceivedCall
 from local_stack.stand_ins.serving import serving
 
 SETTINGS = {
@@ -96,7 +96,7 @@ class Page:
     async def _end_streams(self, _: web.Application) -> None:
         self._records.send(None)
 
-    def _on_call(self, call: Call) -> None:
+    def _on_call(self, call: ReceivedCall) -> None:
         self._records.add("fetching", referralId=call.referral_id)
 
     def _on_log_line(self, line: str) -> None:

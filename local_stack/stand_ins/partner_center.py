@@ -56,7 +56,7 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class ReceivedCall:
     """A request that the API received. The token is stored as a hash only."""
 
     referral_id: str
@@ -75,7 +75,7 @@ class PartnerCenterServer:
         self.referrals: dict[str, Any] = {}
         self.faults: dict[str, Fault] = {}
         """By referral ID, or `ANY`."""
-        self.calls: list[Call] = []
+        self.calls: list[ReceivedCall] = []
         self.refused_tokens: set[str] = set()
         """Hashes of refused tokens; `ANY` refuses all."""
         self.wants_user = False
@@ -84,7 +84,7 @@ class PartnerCenterServer:
         """Whether the user of such a token must have signed in with multi-factor authentication."""
         self.killing: Callable[[], None] = lambda: None
         """The action of a `kill` fault: it kills the worker that sent the request."""
-        self.on_call: Callable[[Call], None] = lambda _: None
+        self.on_call: Callable[[ReceivedCall], None] = lambda _: None
         """Called with each request."""
         self.followed = 0
         """The number of redirects that were followed."""
@@ -142,7 +142,7 @@ class PartnerCenterServer:
             raise _Refused(HTTPStatus.BAD_REQUEST) from None
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         token_hash = hashlib.sha256(token.encode()).hexdigest()
-        call = Call(
+        call = ReceivedCall(
             request.match_info.get("id", LIST).lower(),
             correlation,
             request.headers.get("traceparent"),
