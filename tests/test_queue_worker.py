@@ -1,7 +1,9 @@
 """One queue message to its outcome, on queues in memory."""
 
 import base64
+import io
 import json
+import logging
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -218,3 +220,25 @@ async def test_handing_on_is_the_last_step_that_can_fail(
     bench.forwarder.outcome = outcome
     await bench.process(ID.encode())
     assert steps == ["put", "log"]
+
+
+class BrokenStream(io.StringIO):
+    """A stream that can be written to no more."""
+
+    def write(self, _: str) -> int:
+        raise OSError("no space left on device")
+
+
+@pytest.mark.parametrize("outcome", [Deferred(1, "upstream-timeout"), REFUSED])
+async def test_a_log_that_fails_after_the_outcome_was_handed_on_does_not_fail_the_message(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, outcome: Outcome
+) -> None:
+    monkeypatch.setattr(logging, "raiseExceptions", False)  # else handlers print what failed
+    handler = logging.StreamHandler(BrokenStream())
+    logging.getLogger("referral_fn").addHandler(handler)
+    try:
+        bench.forwarder.outcome = outcome
+        await bench.process(ID.encode())
+    finally:
+        logging.getLogger("referral_fn").removeHandler(handler)
+    assert len(bench.requests.messages) + len(bench.rejects.messages) == 1
