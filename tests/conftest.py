@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import aiohttp
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from local_stack.host.process import Host
 from local_stack.stack import SERVICE_BUS, STORAGE, AnyQueue, Countable, Queues, Stack, running
@@ -27,8 +27,9 @@ from referral_fn.referrals.events import Event
 from referral_fn.settings import read_settings
 from tests.contract import check_answer, check_event_data
 
-settings.register_profile("suite", deadline=None, max_examples=25)
-settings.register_profile("ci", deadline=None, max_examples=100)
+_UNTIMED: Any = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}  # both judge the machine
+settings.register_profile("suite", **_UNTIMED, max_examples=25)
+settings.register_profile("ci", **_UNTIMED, max_examples=100)
 settings.load_profile("suite")
 
 pytest_plugins = ["tests.webhook_caller"]

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote, quote_plus
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from local_stack.stand_ins.referrals import today
@@ -237,7 +237,6 @@ def planted(document: dict[str, Any], person: dict[str, str]) -> dict[str, Any]:
 
 
 @given(person=_people, shape=st.sampled_from([seed(), today("Today")]), policy=st.sampled_from(["none", "consented"]))
-@settings(suppress_health_check=[HealthCheck.too_slow])
 def test_nothing_of_a_person_is_in_a_message_in_any_spelling(
     person: dict[str, str], shape: dict[str, Any], policy: str
 ) -> None:
@@ -257,7 +256,6 @@ def test_nothing_of_a_person_is_in_a_message_in_any_spelling(
 
 
 @given(people=st.tuples(_people, _people), shape=st.sampled_from([seed(), today("Today")]))
-@settings(suppress_health_check=[HealthCheck.too_slow])
 def test_a_message_does_not_depend_on_who_the_people_are(
     people: tuple[dict[str, str], dict[str, str]], shape: dict[str, Any]
 ) -> None:

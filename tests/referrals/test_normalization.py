@@ -5,7 +5,7 @@ from typing import Any
 import jsonschema
 import pytest
 from cloudevents.core.bindings.http import HTTPMessage, from_structured_event
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from referral_fn.referrals import events
@@ -62,7 +62,6 @@ def test_the_seed_becomes_this_event() -> None:
 
 
 @given(referral_documents)
-@settings(suppress_health_check=[HealthCheck.too_slow])
 def test_whatever_is_read_becomes_a_valid_event(document: dict[str, Any]) -> None:
     event = event_of(document)
     VALIDATOR.validate(json.loads(event.encode())["data"])
@@ -71,14 +70,12 @@ def test_whatever_is_read_becomes_a_valid_event(document: dict[str, Any]) -> Non
 
 
 @given(referral_documents, st.sampled_from(["full", "consented", "none"]))
-@settings(suppress_health_check=[HealthCheck.too_slow])
 def test_the_same_snapshot_has_the_same_id_under_every_policy(document: dict[str, Any], policy: Any) -> None:
     reordered = dict(reversed(document.items()))
     assert event_of(document).id == event_of(reordered, policy=policy, context=CONTEXT).id
 
 
 @given(referral_documents)
-@settings(suppress_health_check=[HealthCheck.too_slow])
 def test_a_changed_snapshot_has_another_id(document: dict[str, Any]) -> None:
     changed = {**document, "name": f"{document.get('name') or ''}!"}
     if document.get("eTag") and document["eTag"].strip():
@@ -89,7 +86,6 @@ def test_a_changed_snapshot_has_another_id(document: dict[str, Any]) -> None:
 
 
 @given(referral_documents)
-@settings(suppress_health_check=[HealthCheck.too_slow])
 def test_no_undeclared_top_level_field_is_dropped(document: dict[str, Any]) -> None:
     wire = read_referral(encode(document), document["id"])
     undeclared = {name for name, value in (wire.model_extra or {}).items() if value is not None}
