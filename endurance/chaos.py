@@ -20,11 +20,10 @@ from aiohttp import web
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from endurance.command import Figures, execute
 from endurance.fates import AnyReferral
 from endurance.load import Load
-from endurance.platform import LEASE, Platform
-from local_stack.azurite import AzuriteError
-from local_stack.host.process import HostError
+from endurance.platform import LEASE, Platform, with_queues_at
 from local_stack.stack import SERVICE_BUS, STORAGE, Queues, Stack, running
 from local_stack.stand_ins.flaky import FlakyQueues
 from local_stack.stand_ins.serving import serving
@@ -138,19 +137,11 @@ async def _troubled_app(stack: Stack, queues: Queues) -> AsyncIterator[tuple[Pla
         refusing.fault = _RefusesLater()
         async with serving(flaky.app, tls=tls) as url, serving(refusing.app, tls=tls) as refusing_url:
             environment = stack.environment(queues, **_SETTINGS)
-            async with Platform(stack, _moved(environment, origin, url)) as platform:
+            async with Platform(stack, with_queues_at(environment, origin, url)) as platform:
                 stack.partner_center.referrals = AnyReferral()
                 stack.partner_center.killing = platform.kill_worker
                 stack.identity.failure_rate = 0.4
-                yield platform, _moved(environment, origin, refusing_url)
-
-
-def _moved(environment: dict[str, str], origin: str, url: str) -> dict[str, str]:
-    """The settings with another address for the queue service."""
-    here, there = (address.partition("://")[2] for address in (origin, url))
-    names = ("EVENTS_URL", "REJECTS_URL", "REQUESTS_URL")
-    queues = {name: value for name, value in environment.items() if name in names or name.startswith("ReferralReq")}
-    return environment | {name: value.replace(here, there) for name, value in queues.items()}
+                yield platform, with_queues_at(environment, origin, refusing_url)
 
 
 class _RefusesLater:
@@ -167,7 +158,7 @@ class _RefusesLater:
         return web.Response(status=HTTPStatus.FORBIDDEN, headers=headers)
 
 
-async def run(count: int, console: Console, kind: str = STORAGE) -> dict[str, Any]:
+async def run(count: int, console: Console, kind: str = STORAGE) -> Figures:
     """Run it. Returns the report."""
     started = time.monotonic()
     columns = (
@@ -195,7 +186,7 @@ async def run(count: int, console: Console, kind: str = STORAGE) -> dict[str, An
             }
 
 
-async def report(chaos: Chaos, load: Load, platform: Platform, queues: Queues, seconds: float) -> dict[str, Any]:
+async def report(chaos: Chaos, load: Load, platform: Platform, queues: Queues, seconds: float) -> Figures:
     """The figures of the run."""
     asked = load.asked.values()
     violations = {referral_id: why for referral_id, one in load.asked.items() if (why := one.violation())}
@@ -225,11 +216,11 @@ async def report(chaos: Chaos, load: Load, platform: Platform, queues: Queues, s
         "seconds": round(seconds),
         "referrals a second": round(len(asked) / seconds, 1),
         "worker's peak memory, MiB": round(platform.peak_memory / 2**20),
-        "violations": dict(list(violations.items())[:20]),
+        "violations": [f"{referral_id} {why}" for referral_id, why in list(violations.items())[:20]],
     }
 
 
-def failed(figures: dict[str, Any]) -> bool:
+def failed(figures: Figures) -> bool:
     """Whether the figures show a defect in the app."""
     beside = figures["healthy, rejected after sharing a crashed worker"] > _BESIDE * figures["that kill workers"]
     none_of = ("lost", "other than expected", "in the poison queue", "unexpected events")
@@ -243,19 +234,7 @@ def main() -> int:
     kinds = [STORAGE, SERVICE_BUS]
     parser.add_argument("--queue", choices=kinds, default=STORAGE, help="where the queues are; default: storage")
     options = parser.parse_args()
-    console = Console(stderr=True)
-    try:
-        figures = asyncio.run(run(options.n, console, options.queue))
-    except (AzuriteError, HostError) as error:
-        console.print(str(error), style="red", markup=False)
-        return 1
-    violations = figures.pop("violations")
-    for what, value in figures.items():
-        for name, number in value.items() if isinstance(value, dict) else [("", value)]:
-            print(f"{what}{': ' if name else ''}{name:<1}".ljust(48) + f"{number:>10,}")
-    for referral_id, why in violations.items():
-        print(f"VIOLATION: {referral_id} {why}")
-    return 1 if failed(figures) else 0
+    return execute(lambda console: run(options.n, console, options.queue), failed)
 
 
 if __name__ == "__main__":

@@ -91,3 +91,11 @@ class Platform:
             self.logged[event] += 1
         if "Executed 'Functions." in line and "(Failed" in line:
             self.logged["failed invocations"] += 1
+
+
+def with_queues_at(environment: dict[str, str], origin: str, url: str) -> dict[str, str]:
+    """The app settings with another address for the queue service."""
+    here, there = (address.partition("://")[2] for address in (origin, url))
+    names = ("EVENTS_URL", "REJECTS_URL", "REQUESTS_URL")
+    queues = {name: value for name, value in environment.items() if name in names or name.startswith("ReferralReq")}
+    return environment | {name: value.replace(here, there) for name, value in queues.items()}

@@ -1,5 +1,6 @@
-"""A faulty queue service: a proxy to Azurite that refuses some calls and loses some responses."""
+"""A faulty queue or table service: a proxy to Azurite that refuses some calls and loses some responses."""
 
+import asyncio
 import random
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ _OWN = {"host", "connection", "content-length", "transfer-encoding", "content-en
 
 
 class FlakyQueues:
-    """The proxy in front of a queue service."""
+    """The proxy in front of a queue service, or a table service."""
 
     def __init__(self, service_url: str, session: aiohttp.ClientSession) -> None:
         self._service = service_url
@@ -25,6 +26,8 @@ class FlakyQueues:
         """The share of calls that are refused with 503."""
         self.lost = 0.0
         """The share of calls that are forwarded, but whose connection is dropped before the response."""
+        self.stalled = 0.0
+        """The share of calls that are never answered."""
         self.fault: Callable[[web.Request], web.Response | None] = lambda _: None
         """Returns a response in place of the service's, or None to forward the call."""
         self.app = web.Application()
@@ -33,6 +36,8 @@ class FlakyQueues:
     async def _pass_on(self, request: web.Request) -> web.StreamResponse:
         if random.random() < self.refused:
             return web.Response(status=HTTPStatus.SERVICE_UNAVAILABLE, headers={"x-ms-error-code": "ServerBusy"})
+        if random.random() < self.stalled:
+            await asyncio.Event().wait()
         if fault := self.fault(request):
             return fault
         headers = without_own(request.headers)
