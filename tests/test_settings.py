@@ -76,10 +76,10 @@ def test_all_problems_are_reported_at_once_and_by_name() -> None:
 
 def test_no_value_is_repeated_in_an_error() -> None:
     hush = "hush-hush"
-    wrong = dict.fromkeys(
+    invalid = dict.fromkeys(
         ["EVENTS_URL", "REJECTS_URL", "REQUESTS_URL", "REFERRALS_URL", "REFERRALS_AUTH", "REFERRALS_RETRY_BUDGET"], hush
     )
-    assert hush not in str(problems_of(wrong))
+    assert hush not in str(problems_of(invalid))
 
 
 @pytest.mark.parametrize(
@@ -125,11 +125,11 @@ def test_a_url_that_names_nothing_of_service_bus_is_refused(url: str) -> None:
 def test_what_service_bus_is_like_is_up_to_settings() -> None:
     settings = read_settings(REQUIRED)
     assert (settings.service_bus_max_message, settings.service_bus_max_delivery_count) == (256 * 1024, 10)
-    wrong = {
+    invalid = {
         "SERVICE_BUS_MAX_MESSAGE": "48000",
         "SERVICE_BUS_MAX_DELIVERY_COUNT": "0",
     }
-    assert [name for name, _ in problems_of({**REQUIRED, **wrong})] == sorted(wrong)
+    assert [name for name, _ in problems_of({**REQUIRED, **invalid})] == sorted(invalid)
 
 
 @pytest.mark.parametrize(
@@ -168,8 +168,8 @@ def test_a_certificate_host_is_a_name_and_perhaps_a_port(hosts: str) -> None:
 
 
 def test_extra_roots_must_be_there() -> None:
-    wrong = {**REQUIRED, "WEBHOOK_EXTRA_ROOTS": "/nowhere/roots.pem", "WEBHOOK_MAX_AGE": "-1"}
-    assert [name for name, _ in problems_of(wrong)] == ["WEBHOOK_EXTRA_ROOTS", "WEBHOOK_MAX_AGE"]
+    invalid = {**REQUIRED, "WEBHOOK_EXTRA_ROOTS": "/nowhere/roots.pem", "WEBHOOK_MAX_AGE": "-1"}
+    assert [name for name, _ in problems_of(invalid)] == ["WEBHOOK_EXTRA_ROOTS", "WEBHOOK_MAX_AGE"]
 
 
 def test_the_trigger_must_watch_the_queue_that_deferrals_go_to() -> None:

@@ -43,8 +43,8 @@ def anchors(page: Path) -> set[str]:
     """The anchors that GitHub makes of a page's headings, and those it sets itself."""
     text = re.sub(r"(?ms)^```.*?^```", "", page.read_text(encoding="utf-8"))
     headings = re.findall(r"(?m)^#+ (.+)$", text)
-    made = {re.sub(r"[^\w -]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
-    return made | set(re.findall(r'<a id="(.+?)">', text))
+    generated = {re.sub(r"[^\w -]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+    return generated | set(re.findall(r'<a id="(.+?)">', text))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

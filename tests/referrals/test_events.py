@@ -16,8 +16,8 @@ def event(extra: dict[str, Any]) -> events.Event[Any]:
 
 @given(json_values)
 def test_an_event_is_encoded_with_the_values_it_has(value: Any) -> None:
-    made = event({"value": strict_json.loads(encode(value))})
-    assert json.loads(made.encode()) == json.loads(strict_json.dumps(made.document()))
+    sample = event({"value": strict_json.loads(encode(value))})
+    assert json.loads(sample.encode()) == json.loads(strict_json.dumps(sample.document()))
 
 
 @pytest.mark.parametrize("number", ["12345678901234567.89", "5e-324", "1.10"])
