@@ -4,13 +4,14 @@ BIN := .venv/bin
 # Compiled files are kept, whatever the environment says: without them every test process compiles every test again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run unit test endurance chaos missed outage fuzz check audit bench schemas screenshot lock clean setup setup-azurite setup-tests
+.PHONY: help run unit test endurance chaos missed outage fuzz check audit bench schemas screenshot messages lock clean setup setup-run setup-azurite setup-tests
 
 help: ## list what there is
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
 
-run: setup-azurite ## run the app on this machine and send a referral through it; ONCE=1 ends by itself, AUTH=app-user, QUEUE=servicebus
-	@$(BIN)/python -m local_stack $(if $(ONCE),--once) $(if $(AUTH),--auth $(AUTH)) $(if $(QUEUE),--queue $(QUEUE))
+run: setup-run ## run the app on this machine, for you to work with; KEEP=1 leaves events on their queue, LOG=1 shows the log
+	@$(BIN)/python -m local_stack $(if $(ONCE),--once) $(if $(KEEP),--keep) $(if $(LOG),--log) \
+		$(if $(AUTH),--auth $(AUTH)) $(if $(QUEUE),--queue $(QUEUE))
 
 unit: setup ## run the unit tests, in seconds; ARGS="-k name" runs a part
 	@$(BIN)/python -m pytest -m "not e2e" $(ARGS)
@@ -59,7 +60,8 @@ LOCK = $(BIN)/uv pip compile -q -U --generate-hashes --no-strip-extras --univers
 
 lock: setup ## pin the newest versions that pyproject.toml allows, with their hashes
 	@$(LOCK) --python-version 3.11 pyproject.toml -o requirements.txt
-	@$(LOCK) --python-version 3.11 pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt
+	@$(LOCK) --python-version 3.11 pyproject.toml --extra cli --group run -c requirements.txt -o local_stack/requirements.txt
+	@$(LOCK) --python-version 3.11 pyproject.toml --extra cli --group run --group dev -c local_stack/requirements.txt -o requirements-dev.txt
 	@$(LOCK) --python-version 3.13 --no-deps --group worker -o local_stack/requirements-worker.txt
 	@$(LOCK) --python-version 3.11 --group node -o local_stack/requirements-node.txt
 
@@ -70,8 +72,11 @@ audit: setup ## look for known vulnerabilities in what is installed here and in 
 clean: ## remove everything that was installed or written here
 	@rm -rf .venv .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 
-setup:
+setup: ## install everything for linters and unit tests, and the command .venv/bin/referral-fn
 	@$(PYTHON) scripts/bootstrap.py
+
+setup-run:
+	@$(PYTHON) scripts/bootstrap.py --run
 
 setup-azurite:
 	@$(PYTHON) scripts/bootstrap.py --azurite

@@ -11,7 +11,7 @@ var queries = [
   {
     name: 'rejects'
     title: 'Referrals were rejected'
-    advice: 'python -m referral_fn replay lists them, and puts them back once the cause is gone.'
+    advice: 'referral-fn replay lists them, and puts them back once the cause is gone.'
     severity: 2
     window: 'PT15M'
     query: loadTextContent('queries/rejects.kql')
@@ -27,7 +27,7 @@ var queries = [
   {
     name: 'credentials'
     title: 'There is no token, or the consent has lapsed or soon will'
-    advice: 'python -m referral_fn doctor says which, and what to do.'
+    advice: 'referral-fn doctor says which, and what to do.'
     severity: 1
     window: 'PT15M'
     query: loadTextContent('queries/credentials.kql')
@@ -51,7 +51,7 @@ var queries = [
   {
     name: 'missed'
     title: 'Referrals changed, and no notification announced it'
-    advice: 'They were found and requested. See whether the webhook works: python -m referral_fn webhook test.'
+    advice: 'They were found and requested. See whether the webhook works: referral-fn webhook test.'
     severity: 3
     window: 'PT2H'
     query: loadTextContent('queries/missed.kql')
@@ -59,7 +59,7 @@ var queries = [
   {
     name: 'drifted'
     title: 'The webhook registration does not lead to the app'
-    advice: 'Somebody else has registered. python -m referral_fn webhook register takes it back.'
+    advice: 'Somebody else has registered. referral-fn webhook register takes it back.'
     severity: 2
     window: 'PT2H'
     query: loadTextContent('queries/drifted.kql')

@@ -42,7 +42,7 @@ _MFA_MESSAGE = b"mfa required"
 _MAX_INNER_ERRORS = 8
 MFA_ADVICE = (
     "Partner Center requires multi-factor authentication, and the user who consented signed in without it: run"
-    " `python -m referral_fn consent`"
+    " `referral-fn consent`"
 )
 
 

@@ -5,6 +5,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from referral_fn import __version__
 from referral_fn.api import problems
 from referral_fn.referrals import events
 from referral_fn.referrals.request import MAX_BATCH, MAX_BODY, MAX_NOTIFICATION, REFERRAL_EVENTS, TEST_EVENT
@@ -29,7 +30,7 @@ def document() -> dict[str, Any]:
         "openapi": "3.1.1",
         "info": {
             "title": "Partner Center referrals",
-            "version": _PROJECT["version"],
+            "version": __version__,
             "description": "Asks for Partner Center referrals, which are forwarded to a queue as CloudEvents. "
             "Errors are problem details (RFC 9457); docs/problems.md says what to do about each.",
             "license": {"name": _PROJECT["license"], "identifier": _PROJECT["license"]},

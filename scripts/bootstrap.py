@@ -1,10 +1,11 @@
-"""Set up this folder: `.venv` with the packages of requirements-dev.txt, and on request what comes from npm.
+"""Set up this folder: the packages in `.venv`, and on request what comes from npm.
 
-    python3 scripts/bootstrap.py              # Python packages only: all that linters and unit tests need
-    python3 scripts/bootstrap.py --azurite    # and Azurite, for everything that runs the app
-    python3 scripts/bootstrap.py --tests      # and the API linters and TypeScript, for the tests of the contracts
+    python3 scripts/bootstrap.py --run      # what the app and the local stack need, and Azurite: for `make run`
+    python3 scripts/bootstrap.py            # the Python packages of linters and unit tests, too, but no Azurite
+    python3 scripts/bootstrap.py --azurite  # both, for everything that tests the app in its host
+    python3 scripts/bootstrap.py --tests    # and the API linters and TypeScript, for the tests of the contracts
 
-Needs no package itself. Prints each step, and does nothing when everything is already there.
+Needs no package itself. Prints each step and what it downloads, and does nothing when everything is already there.
 """
 
 import hashlib
@@ -19,13 +20,18 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 BIN = VENV / "bin"
+RUN = "local_stack/requirements.txt"
+DEV = "requirements-dev.txt"
 WORKER = "local_stack/requirements-worker.txt"
 """Microsoft's Python worker library. It declares Python 3.13 but runs on 3.11, too: pip is told to ignore what it
-declares. Its dependencies are in requirements-dev.txt.
+declares. Its dependencies are in local_stack/requirements.txt.
 """
 
 NODE = "local_stack/requirements-node.txt"
-PYTHON_INPUTS = ("requirements.txt", "requirements-dev.txt", WORKER, "scripts/bootstrap.py")
+PYTHON_INPUTS = (RUN, DEV, WORKER, "pyproject.toml", "scripts/bootstrap.py")
+SIZES = {"run": (45, 190), "dev": (190, 560), "azurite": (20, 80), "tests": (50, 250)}
+"""Of each part: megabytes to download and on disk, measured on Linux with Python 3.11."""
+
 OLDEST_PYTHON = (3, 11)
 OLDEST_NODE = 20
 
@@ -41,43 +47,76 @@ def main() -> int:
         return _fail(
             f"This needs Python 3.11 or later, and python3 is {version}. Name another: make PYTHON=python3.12 …"
         )
+    options = set(sys.argv[1:])
     try:
-        _set_up_python()
-        if "--azurite" in sys.argv:
-            _set_up_npm("Azurite", ROOT / "local_stack", VENV / "azurite")
-        if "--tests" in sys.argv:
-            _set_up_npm("API linters and TypeScript", ROOT / "schemas", VENV / "contracts")
+        _set_up({"azurite"} if "--run" in options else {"dev", *(option.strip("-") for option in options)})
     except SetUpError as error:
         return _fail(str(error))
     return 0
 
 
-def _set_up_python() -> None:
-    """Create the virtual environment, anew when the Python version or an input has changed."""
-    stamp = VENV / "set-up"
+def _set_up(parts: "set[str]") -> None:
+    """Install the named parts, as far as they are missing, and what all of them need."""
     fingerprint = _fingerprint(sys.version, *(ROOT / name for name in PYTHON_INPUTS))
-    if _is_current(stamp, fingerprint):
+    stamps = {
+        "run": (VENV / "set-up", fingerprint),
+        "dev": (VENV / "set-up-dev", fingerprint),
+        "azurite": (VENV / "azurite" / "set-up", _fingerprint("", ROOT / "local_stack" / "package-lock.json")),
+        "tests": (VENV / "contracts" / "set-up", _fingerprint("", ROOT / "schemas" / "package-lock.json")),
+    }
+    wanted = [name for name in stamps if name in {"run", *parts}]
+    is_new = not _is_current(*stamps["run"])
+    missing = [name for name in wanted if is_new or not _is_current(*stamps[name])]
+    if not missing:
         return
-    print("Setting up in .venv, once: about a minute, and 600 MB.", flush=True)
-    _make_environment()
-    _pip("Installing Python packages", "-r", "requirements-dev.txt")
-    _pip("Installing Microsoft's Python worker", "--no-deps", "--ignore-requires-python", "-r", WORKER)
-    stamp.write_text(fingerprint)
+    download, disk = (sum(SIZES[name][kind] for name in missing) for kind in (0, 1))
+    print(f"Setting up in .venv, once: about {download} MB to download, {disk} MB on disk.", flush=True)
+    for name in missing:
+        INSTALLERS[name]()
+        stamp, content = stamps[name]
+        stamp.write_text(content)
     print("Set up.\n", flush=True)
 
 
-def _set_up_npm(title: str, source: Path, folder: Path) -> None:
-    """Install what a package-lock.json lists, anew when it has changed."""
-    stamp, fingerprint = folder / "set-up", _fingerprint("", source / "package-lock.json")
-    if _is_current(stamp, fingerprint):
-        return
+def _install_run() -> None:
+    """Create the virtual environment anew, with the app, its command, the local stack's packages and the worker."""
+    _make_environment()
+    _pip("Installing the app's packages", "--require-hashes", "-r", RUN)
+    _pip(
+        "Installing Microsoft's Python worker",
+        "--require-hashes",
+        "--no-deps",
+        "--ignore-requires-python",
+        "-r",
+        WORKER,
+    )
+    _pip("Installing the command referral-fn", "--no-deps", "--no-index", "--no-build-isolation", "-e", ".")
+
+
+def _install_dev() -> None:
+    _pip("Installing linters and test tools", "--require-hashes", "-r", DEV)
+
+
+def _install_azurite() -> None:
+    _install_npm("Azurite", ROOT / "local_stack", VENV / "azurite")
+
+
+def _install_tests() -> None:
+    _install_npm("API linters and TypeScript", ROOT / "schemas", VENV / "contracts")
+
+
+INSTALLERS = {"run": _install_run, "dev": _install_dev, "azurite": _install_azurite, "tests": _install_tests}
+"""In this order: each needs those before it."""
+
+
+def _install_npm(title: str, source: Path, folder: Path) -> None:
+    """Install what a package-lock.json lists, in a folder of its own."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     for name in ("package.json", "package-lock.json"):
         shutil.copy(source / name, folder)
     command = [_npm(), "ci", "--prefix", str(folder), "--no-audit", "--no-fund", "--loglevel=error"]
     _step(f"Installing {title}", command, "Installing needs the network, or a registry that npm is configured for.")
-    stamp.write_text(fingerprint)
 
 
 def _is_current(stamp: Path, fingerprint: str) -> bool:
@@ -97,9 +136,8 @@ def _make_environment() -> None:
 
 
 def _pip(title: str, *arguments: str) -> None:
-    """Install with the environment's own pip, and only files whose hashes are in the requirements."""
-    pip = [str(BIN / "python"), "-m", "pip", "install", "-q", "--disable-pip-version-check", "--require-hashes"]
-    command = [*pip, *arguments]
+    """Install with the environment's own pip. Downloads are only accepted with their hashes."""
+    command = [str(BIN / "python"), "-m", "pip", "install", "-q", "--disable-pip-version-check", *arguments]
     _step(title, command, "Installing needs the network, or a package index that pip is configured for.")
 
 
@@ -111,7 +149,7 @@ def _npm() -> str:
         number = version.strip().lstrip("v").split(".")[0]
         if number.isdigit() and int(number) >= OLDEST_NODE:
             return npm
-    _pip("Installing Node.js", "-r", NODE)
+    _pip("Installing Node.js (60 MB)", "--require-hashes", "-r", NODE)
     return str(BIN / "npm")
 
 

@@ -281,7 +281,7 @@ class TestMultiFactorEnforcement:
         error = await outcome(client)
         assert isinstance(error, RetryableError)
         assert (error.reason, error.quick) == ("mfa-required", False)
-        assert "run `python -m referral_fn consent`" in str(error)
+        assert "run `referral-fn consent`" in str(error)
         assert [record.levelname for record in caplog.records if '"upstream.mfa-required"' in record.message] == [
             "ERROR"
         ]

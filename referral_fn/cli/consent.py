@@ -41,7 +41,7 @@ async def run(options: argparse.Namespace) -> int:
     if signed_in.multi_factor is None:
         output.note(
             "Entra ID does not say whether this was with multi-factor authentication, without which Partner Center "
-            "refuses the app: check it with `python -m referral_fn doctor --referral ID`."
+            "refuses the app: check it with `referral-fn doctor --referral ID`."
         )
     async with open_session_as(options.auth) as session:
         secret = Secret(settings.refresh_token_secret or "", session.http, session.tokens.identity)

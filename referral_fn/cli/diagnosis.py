@@ -36,7 +36,7 @@ _TOKEN_ADVICE = {
     "managed-identity": "this needs a Function App that has the managed identity of AZURE_CLIENT_ID; "
     "on your own machine set REFERRALS_AUTH=developer and run `az login`",
     "federated-app": "compare the app registration and its federated credential with docs/credentials.md",
-    "app-user": "run `python -m referral_fn consent`; if that does not help, compare docs/credentials.md",
+    "app-user": "run `referral-fn consent`; if that does not help, compare docs/credentials.md",
 }
 """By mode of REFERRALS_AUTH: what to do without a token for Partner Center."""
 

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterable
 from referral_fn import log
 from referral_fn.app import App
 from referral_fn.cli import output
+from referral_fn.cli.errors import CommandError
 from referral_fn.cli.session import open_http
 from referral_fn.forwarder import Forwarder
 from referral_fn.referrals.outcome import Deferred, Forwarded, Outcome, Unchanged
@@ -31,14 +32,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("ids", nargs="*", metavar="ID", help="of a referral; default: one a line, from standard input")
     parser.add_argument("--json", action="store_true", help="print a line of JSON for each, with the whole event")
     parser.add_argument("--log", action="store_true", help="write the app's log to stderr, as JSON lines")
+    parser.set_defaults(complete=_complete)
+
+
+def _complete(options: argparse.Namespace) -> None:
+    """Read the IDs from standard input, if there are none among the arguments.
+
+    Raises:
+        CommandError: there are none either.
+    """
+    if options.ids:
+        return
+    if sys.stdin.isatty():
+        output.note("Type the IDs of referrals, one a line, then press Ctrl-D. Ctrl-C forwards nothing.")
+    options.ids = [row.strip() for row in sys.stdin if row.strip()]
+    if not options.ids:
+        raise CommandError("there are no IDs, neither as arguments nor on standard input, one a line")
 
 
 async def run(options: argparse.Namespace) -> int:
     """Forward the referrals, and print the outcome of each."""
     if options.log:
         log.to_stderr(logging.INFO)
-    texts = options.ids or [row.strip() for row in sys.stdin if row.strip()]
-    requests = [ReferralRequest(read_referral_id(text, f"ID {number}")) for number, text in enumerate(texts, 1)]
+    requests = [ReferralRequest(read_referral_id(text, f"ID {number}")) for number, text in enumerate(options.ids, 1)]
     app = App(read_settings(os.environ), open_http())
     has_failed = False
     try:

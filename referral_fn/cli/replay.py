@@ -12,6 +12,7 @@ from referral_fn.cli.session import open_session, with_auth
 from referral_fn.errors import RetryableError
 from referral_fn.queues.base import MessageTooLargeError, Queue
 from referral_fn.queues.opening import open_queue
+from referral_fn.referrals.outcome import REJECT_REASONS
 from referral_fn.referrals.rejects import NotRestorableError, Selection
 from referral_fn.settings import read_settings
 
@@ -28,7 +29,14 @@ _MAX_FAILURES_IN_A_ROW = 32
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("ids", nargs="*", metavar="ID", help="of a reject, or of a referral; default: all")
-    parser.add_argument("--reason", action="append", default=[], help="only this reason; may be repeated")
+    parser.add_argument(
+        "--reason",
+        action="append",
+        choices=REJECT_REASONS,
+        default=[],
+        metavar="REASON",
+        help=f"only this reason; may be repeated; one of: {', '.join(REJECT_REASONS)}",
+    )
     parser.add_argument("--since", type=moment, help="only rejects of this time or later (ISO 8601, UTC)")
     parser.add_argument("--until", type=moment, help="only rejects before this time")
     form = parser.add_mutually_exclusive_group()
@@ -42,8 +50,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="remove the parts of rejects whose other parts are gone; a dry run without --yes. Only while nobody else "
         "reads the queue: parts that another reader has leased look as if they were gone",
     )
-    parser.add_argument("--yes", action="store_true", help="put back, or remove")
+    parser.add_argument("--yes", action="store_true", help="with one of these two: put back, or remove")
     parser.add_argument("--auth", help="whose credentials: a mode of REFERRALS_AUTH, which is the default")
+
+    def complete(options: argparse.Namespace) -> None:
+        if options.yes and not (options.requeue or options.remove_leftovers):
+            parser.error("--yes needs --requeue, which puts rejects back, or --remove-leftovers")
+
+    parser.set_defaults(complete=complete)
 
 
 async def run(options: argparse.Namespace) -> int:

@@ -5,7 +5,7 @@ Source: "Microsoft Entra authentication and authorization error codes".
 
 import re
 
-CONSENT = "run `python -m referral_fn consent`"
+CONSENT = "run `referral-fn consent`"
 _ADVICE = {
     "50020": "the user is not a member of the app's tenant",
     "50034": "the user is not a member of the app's tenant",

@@ -53,7 +53,7 @@ class ConsentCheck:
 def _lapsed(stored_at: datetime | None) -> str | None:
     days = (datetime.now(UTC) - stored_at).days if stored_at else 0
     if days >= LAPSES_AFTER:
-        return f"the consent has not been used for {days} days: run `python -m referral_fn consent`"
+        return f"the consent has not been used for {days} days: run `referral-fn consent`"
     if days >= WARN_AFTER:
         log.warning("consent.expiring", days=days)
     return None

@@ -91,7 +91,7 @@ async def test_a_failure_says_what_to_fix(cli: Cli, changes: dict[str, str], ste
 
 @pytest.mark.parametrize(
     ("auth", "advice"),
-    [("federated-app", "docs/credentials.md"), ("app-user", "run `python -m referral_fn consent`")],
+    [("federated-app", "docs/credentials.md"), ("app-user", "run `referral-fn consent`")],
 )
 async def test_a_refused_token_comes_with_advice_for_its_mode(cli: Cli, auth: str, advice: str) -> None:
     cli.stack.entra.subject = "somebody"
@@ -154,7 +154,7 @@ async def test_a_missing_queue_and_a_missing_secret_are_named(cli: Cli) -> None:
     cli.stack.vault.versions.clear()
     status, checks = await examine(cli, REFERRALS_AUTH="app-user", REJECTS_URL=cli.rejects.url + "-not-there")
     assert status == 1
-    assert "does not exist: run `python -m referral_fn consent`" in checks["key vault"][1]
+    assert "does not exist: run `referral-fn consent`" in checks["key vault"][1]
     assert checks["token"] == ("skipped", "needs key vault")
     assert re.fullmatch(r"queue \S+-not-there does not exist \(4\d\d\)", checks["rejects queue"][1])
     assert (checks["events queue"][0], checks["requests queue"][0]) == ("works", "works")

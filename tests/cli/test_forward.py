@@ -3,6 +3,8 @@
 import json
 import uuid
 
+import pytest
+
 from local_stack.stand_ins.partner_center import Fault
 from tests.cli.conftest import Cli
 from tests.documents import seed
@@ -44,6 +46,13 @@ async def test_ids_are_read_from_standard_input(cli: Cli) -> None:
     result = await cli("forward", stdin="\n".join([*ids, "", ""]), REFERRALS_RETRY_BUDGET="20")
     assert (result.status, sorted(line.split()[0] for line in result.out.splitlines())) == (0, sorted(ids))
     assert await cli.events.count() == 40
+
+
+@pytest.mark.parametrize("stdin", ["", " \n\n"])
+async def test_empty_standard_input_is_reported(cli: Cli, stdin: str) -> None:
+    result = await cli("forward", stdin=stdin)
+    assert (result.status, result.out) == (1, "")
+    assert result.err == "Failed: there are no IDs, neither as arguments nor on standard input, one a line\n"
 
 
 async def test_the_apps_log_goes_to_stderr(cli: Cli) -> None:

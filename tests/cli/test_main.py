@@ -1,27 +1,16 @@
 """The frame of all commands: arguments, exit statuses, what reaches the terminal."""
 
 import io
-import subprocess
-import sys
+import re
 from argparse import Namespace
-from pathlib import Path
 
 import pytest
 
 from referral_fn.cli import forward, output
-from referral_fn.cli.main import COMMANDS, INTERRUPTED, main
+from referral_fn.cli.main import COMMANDS, build_parser, main
+from referral_fn.referrals.outcome import REJECT_REASONS
 from tests.cli.conftest import Cli
-
-ROOT = Path(__file__).parent.parent.parent
-
-
-@pytest.mark.e2e
-def test_the_package_runs_as_a_program() -> None:
-    result = subprocess.run(
-        [sys.executable, "-m", "referral_fn", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    text = " ".join(result.stdout.split())
-    assert all(f" {name} " in text for name in COMMANDS)
+from tests.contract import OPENAPI
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -32,45 +21,49 @@ def test_the_help_of_a_command_states_the_roles_needed(name: str, capsys: pytest
     assert (exit_.value.code, f"Roles needed: {COMMANDS[name].ROLES}." in text) == (0, True)
 
 
-@pytest.mark.parametrize("arguments", [[], ["unknown"], ["replay", "--json", "--whole"], ["webhook"]])
+def test_without_arguments_the_help_is_printed_with_examples(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    text = capsys.readouterr().out
+    assert set(re.findall(r"(?m)^    (\w+)\b", text)) >= set(COMMANDS)
+    examples = re.findall(r"(?m)^  (referral-fn .+?)  ", text.partition("examples:")[2])
+    assert len(examples) >= 4
+    for example in examples:
+        build_parser().parse_args(example.split()[1:])
+
+
+def test_the_version_is_that_of_the_published_api(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(["--version"])
+    assert (exit_.value.code, capsys.readouterr().out) == (0, f"referral-fn {OPENAPI['info']['version']}\n")
+
+
+@pytest.mark.parametrize("arguments", [["unknown"], ["replay", "--json", "--whole"], ["webhook"]])
 def test_wrong_usage_ends_with_status_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_:
         main(arguments)
     assert (exit_.value.code, "usage:" in capsys.readouterr().err) == (2, True)
 
 
-def test_ctrl_c_ends_with_a_word_and_no_traceback(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], logging_restored: None
-) -> None:
-    async def interrupted(_: Namespace) -> int:
-        raise KeyboardInterrupt
+def test_an_unknown_reason_is_refused_with_the_list(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(["replay", "--reason", "upstream-denied"])
+    message = capsys.readouterr().err
+    assert exit_.value.code == 2
+    assert all(reason in message for reason in REJECT_REASONS)
 
-    monkeypatch.setattr(forward, "run", interrupted)
-    assert main(["forward", "x"]) == INTERRUPTED
-    assert capsys.readouterr().err == "Interrupted.\n"
+
+def test_yes_alone_says_what_it_needs(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(["replay", "--yes"])
+    assert exit_.value.code == 2
+    assert "--yes needs --requeue, which puts rejects back, or --remove-leftovers" in capsys.readouterr().err
 
 
 async def test_missing_settings_are_named(cli: Cli) -> None:
     result = await cli("replay", EVENTS_URL="", REJECTS_URL="")
-    assert (result.status, result.err) == (1, "Failed: EVENTS_URL is required; REJECTS_URL is required\n")
-
-
-@pytest.mark.e2e
-def test_a_reader_that_goes_away_ends_the_command_quietly() -> None:
-    program = (
-        "import sys; from referral_fn.cli import forward, main, output\n"
-        "async def run(_):\n"
-        "    for _ in range(10_000): output.line('x' * 1000)\n"
-        "    return 0\n"
-        "forward.run = run\n"
-        "sys.exit(main.main(['forward']))"
-    )
-    command = [sys.executable, "-c", program]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        assert process.stdout and process.stderr
-        process.stdout.readline()
-        process.stdout.close()  # as `head` does
-        assert (process.stderr.read(), process.wait()) == (b"", 1)
+    failure, advice = result.err.splitlines()
+    assert (result.status, failure) == (1, "Failed: EVENTS_URL is required; REJECTS_URL is required")
+    assert "docs/settings.md" in advice and "make run" in advice
 
 
 @pytest.mark.parametrize(
@@ -100,5 +93,5 @@ def test_a_terminal_that_lacks_a_letter_gets_its_escape(
     raw = io.BytesIO()
     monkeypatch.setattr(forward, "run", run)
     monkeypatch.setattr("sys.stdout", io.TextIOWrapper(raw, encoding="ascii"))
-    assert main(["forward"]) == 0
+    assert main(["forward", "x"]) == 0
     assert raw.getvalue() == b"\\u0141\\xf3d\\u017a\n"

@@ -63,7 +63,7 @@ class TestListing:
         assert await listed(cli, "--since", "2000-01-01", "--until", "2001-01-01") == []
         assert await listed(cli, "--since", second["time"]) == [second["id"]]
         assert await listed(cli, "--until", second["time"]) == [first["id"]]
-        result = await cli("replay", "--reason", "nothing")
+        result = await cli("replay", "--reason", "retries-exhausted")
         assert (result.status, result.out) == (0, "There are no such rejects.\n")
 
     async def test_ids_are_selected_in_any_case(self, cli: Cli) -> None:

@@ -39,7 +39,7 @@ async def test_a_recent_consent_is_in_place(check: ConsentCheck) -> None:
 
 async def test_a_missing_consent_is_named_with_what_to_do(cloud: Cloud, check: ConsentCheck) -> None:
     cloud.vault.versions.clear()
-    assert "does not exist: run `python -m referral_fn consent`" in (await check.reason() or "")
+    assert "does not exist: run `referral-fn consent`" in (await check.reason() or "")
 
 
 async def test_a_secret_that_the_app_may_not_read_is_named(cloud: Cloud, check: ConsentCheck) -> None:
@@ -53,7 +53,7 @@ async def test_an_old_consent_is_a_warning_and_then_lapsed(
 ) -> None:
     cloud.vault.store(SECRET, "token", age_days=days)
     assert (
-        await check.reason() == "the consent has not been used for 90 days: run `python -m referral_fn consent`"
+        await check.reason() == "the consent has not been used for 90 days: run `referral-fn consent`"
     ) is (lapsed)
     assert ('"event":"consent.expiring"' in caplog.text) is warned
 

@@ -42,7 +42,7 @@ async def test_a_value_is_stored_as_a_new_version(cloud: Cloud) -> None:
     [
         ({"failure": 503}, "Key Vault's secret referrals-refresh-token cannot be had now (503)", False),
         ({"failure": 403}, "its identity needs the role Key Vault Secrets Officer", True),
-        ({"versions": {}}, "does not exist: run `python -m referral_fn consent`", True),
+        ({"versions": {}}, "does not exist: run `referral-fn consent`", True),
     ],
 )
 async def test_a_failure_is_explained_in_a_sentence(
