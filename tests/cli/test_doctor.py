@@ -143,7 +143,7 @@ class TestReferral:
         cli.stack.partner_center.wants_multi_factor, cli.stack.entra.methods = True, ["pwd"]
         _, checks = await examine(cli, "--referral", SEED_ID, REFERRALS_AUTH="app-user")
         status, detail = checks["referral"]
-        assert (status, "multi-factor" in detail, detail.count("referral_fn consent")) == ("fails", True, 1)
+        assert (status, "multi-factor" in detail, detail.count("referral-fn consent")) == ("fails", True, 1)
 
     async def test_an_invalid_id_is_refused(self, cli: Cli) -> None:
         result = await cli("doctor", "--referral", "42")

@@ -52,9 +52,7 @@ async def test_an_old_consent_is_a_warning_and_then_lapsed(
     cloud: Cloud, check: ConsentCheck, caplog: pytest.LogCaptureFixture, days: float, warned: bool, lapsed: bool
 ) -> None:
     cloud.vault.store(SECRET, "token", age_days=days)
-    assert (
-        await check.reason() == "the consent has not been used for 90 days: run `referral-fn consent`"
-    ) is (lapsed)
+    assert (await check.reason() == "the consent has not been used for 90 days: run `referral-fn consent`") is (lapsed)
     assert ('"event":"consent.expiring"' in caplog.text) is warned
 
 
