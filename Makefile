@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Compiled files are kept, whatever the environment says: without them every test process compiles every test again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run unit test endurance chaos missed outage fuzz check audit bench schemas screenshot messages lock clean setup setup-run setup-azurite setup-tests
+.PHONY: help run unit test endurance chaos missed backfill outage fuzz check audit bench schemas screenshot messages lock clean setup setup-run setup-azurite setup-tests
 
 help: ## list what there is
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -19,12 +19,13 @@ unit: setup ## run the unit tests, in seconds; ARGS="-k name" runs a part
 test: setup-tests ## run the unit and end-to-end tests; ARGS="-k name" runs a part, ARGS=--cov measures coverage
 	@$(BIN)/python -m pytest $(ARGS)
 
-endurance: setup-azurite ## run chaos and outage over both kinds of queue, missed, and fuzz; small ones
+endurance: setup-azurite ## run chaos and outage over both kinds of queue, missed, backfill and fuzz; small ones
 	@for queue in storage servicebus; do \
 		$(BIN)/python -m endurance.chaos --queue $$queue || exit 1; \
 		$(BIN)/python -m endurance.outage -n 100 --hour 0.5 --queue $$queue || exit 1; \
 	done
 	@$(BIN)/python -m endurance.missed -n 200
+	@$(BIN)/python -m endurance.backfill -n 300
 	@$(BIN)/python -m endurance.fuzzing -n 30000
 
 chaos: setup-azurite ## send N=500 referrals through faults, kills and restarts, and lose none; QUEUE=servicebus
@@ -32,6 +33,9 @@ chaos: setup-azurite ## send N=500 referrals through faults, kills and restarts,
 
 missed: setup-azurite ## drop one in twenty of the notifications of N=500 referrals, with faults and kills, and miss no change
 	@$(BIN)/python -m endurance.missed $(if $(N),-n $(N))
+
+backfill: setup-azurite ## load N=1000 referrals by a backfill whose workers are killed in the middle of pages
+	@$(BIN)/python -m endurance.backfill $(if $(N),-n $(N))
 
 outage: setup-azurite ## take Partner Center down for two days, an hour a second; QUEUE=servicebus; PLOT=docs/outage.svg draws it
 	@$(BIN)/python -m endurance.outage $(if $(N),-n $(N)) $(if $(QUEUE),--queue $(QUEUE)) $(if $(PLOT),--plot $(PLOT))

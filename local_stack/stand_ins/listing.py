@@ -1,6 +1,8 @@
 """The list call: filters, order, pages, and a next link that clients should not follow."""
 
 import base64
+import functools
+import heapq
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -41,14 +43,19 @@ class Listing:
         if not order:
             raise ValueError
         name, descending = order[1], bool(order[2])
-        rows = sorted((self._row(one, name) for one in referrals if self._meets(one, query)), reverse=descending)
         token = query.get("$skiptoken", _token("~" if descending else "", ""))
         after = tuple(json.loads(base64.b64decode(token, validate=True)))
-        rows = [row for row in rows if (row[:2] < after if descending else row[:2] > after)]
+        matching = {one["id"]: one for one in referrals if self._meets(one, query)}
+        positions = ((_sortable(one.get(name)), referral_id) for referral_id, one in matching.items())
+        left = [position for position in positions if (position < after if descending else position > after)]
+        first = heapq.nlargest if descending else heapq.nsmallest
         self.pages += 1
-        return self._page(rows, token, query)
+        return self._page(first(self.page_size + 1, left), matching, token, query)
 
-    def _page(self, rows: list[tuple[str, str, str]], token: str, query: Mapping[str, str]) -> dict[str, Any]:
+    def _page(
+        self, rows: list[tuple[str, str]], referrals: Mapping[str, Any], token: str, query: Mapping[str, str]
+    ) -> dict[str, Any]:
+        """A page of these rows; the last one, if there are more than fit, starts the next page."""
         link = "http://api.partner.microsoft.com/v1.0/referrals?$skiptoken="
         if self._pauses.setdefault(token, self.empty_pages) and rows:
             self._pauses[token] -= 1
@@ -57,17 +64,13 @@ class Listing:
             return {"value": [], "@odata.nextLink": link + quote(padded, safe="")}
         page, rest = rows[: self.page_size], rows[self.page_size :]
         names = query.get("$select", "").split(",")
-        chosen = [json.loads(row[2]) for row in page]
+        chosen = [referrals[referral_id] for _, referral_id in page]
         values = [{key: one.get(key) for key in names} if names != [""] else one for one in chosen]
         answer: dict[str, Any] = {"@odata.count": 7, "value": values}
         if rest:
-            following = token if self.repeats_token else _token(*page[-1][:2])
+            following = token if self.repeats_token else _token(*page[-1])
             answer["@odata.nextLink"] = link + quote(following, safe="")
         return answer
-
-    @staticmethod
-    def _row(referral: dict[str, Any], name: str) -> tuple[str, str, str]:
-        return _sortable(referral.get(name)), referral["id"], json.dumps(referral)
 
     def _meets(self, referral: Any, query: Mapping[str, str]) -> bool:
         if not isinstance(referral, dict):
@@ -83,6 +86,7 @@ class Listing:
         return _sortable(referral.get("updatedDateTime")) >= _sortable(match[1])
 
 
+@functools.lru_cache(maxsize=2**18)
 def _sortable(time: str | None) -> str:
     return datetime.fromisoformat(time).astimezone(UTC).isoformat(timespec="microseconds") if time else ""
 
