@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import azure.functions as func
 
-from referral_fn import log, state_triggers
+from referral_fn import contract_triggers, log, state_triggers
 from referral_fn.settings import CONNECTION, SettingsError, on_service_bus, read_settings
 
 if TYPE_CHECKING:
@@ -47,13 +47,6 @@ async def partner_center_webhook(req: func.HttpRequest) -> func.HttpResponse:
 async def health(req: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001 - a trigger's signature
     """Report whether the app can work."""
     return _response(await _handlers().health(_app))
-
-
-@app.function_name("openapi")
-@app.route("openapi.json", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
-async def openapi(req: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001 - a trigger's signature
-    """Describe this API."""
-    return _response(_handlers().openapi())
 
 
 async def forward_from_storage(msg: func.QueueMessage) -> None:
@@ -116,4 +109,5 @@ def _response(response: "Response") -> func.HttpResponse:
     )
 
 
+contract_triggers.register(app, _response)
 register_by_settings(app, os.environ)

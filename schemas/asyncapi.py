@@ -8,22 +8,22 @@ from referral_fn.referrals import events
 from referral_fn.referrals.messages import FILTER_PROPERTIES
 from referral_fn.referrals.request import BACKFILL, RECONCILE, REFERRAL_EVENTS
 from referral_fn.state.published import COMPARISON
-from schemas import event_schemas, openapi
+from schemas import event_examples, event_schemas, openapi, openapi_models
 
 _JSON = "application/json"
 _ATTRIBUTES = {"cause", *COMPARISON}
 """Properties that are attributes of the event; the others are members of its data."""
 
-_REFERRAL = event_schemas.example(events.REFERRAL_TYPE)
-_REJECT = event_schemas.example(events.REJECT_TYPE)
+_REFERRAL = event_examples.of_type(events.REFERRAL_TYPE)
+_REJECT = event_examples.of_type(events.REJECT_TYPE)
 
 
 def document() -> dict[str, Any]:
     """The document."""
     http = openapi.document()
     return {
-        "asyncapi": "3.1.0",
-        "id": "urn:referral-fn",
+        "asyncapi": "3.0.0",  # the newest that generators read
+        "id": "urn:referral-fn:asyncapi",
         "info": {
             "title": "Partner Center referrals",
             "version": http["info"]["version"],
@@ -44,6 +44,7 @@ def document() -> dict[str, Any]:
             "serviceBus": {
                 "host": "{namespace}.servicebus.windows.net",
                 "protocol": "amqps",
+                "protocolVersion": "1.0",
                 "description": "Service Bus. A message is its body, as it is, with properties. Events and rejects may "
                 "go to topics.",
                 "variables": {"namespace": {"description": "The namespace's name."}},
@@ -84,16 +85,21 @@ def document() -> dict[str, Any]:
                 }
             },
             "schemas": {
-                **_alone(event_schemas.components(events.REFERRAL_TYPE, "ReferralEvent")),
-                **_alone(event_schemas.components(events.REJECT_TYPE, "RejectEvent")),
+                **_bare(event_schemas.components(events.REFERRAL_TYPE)),
+                **_bare(event_schemas.components(events.REJECT_TYPE)),
+                **_headers("Referral", events.REFERRAL_TYPE),
+                **_headers("Reject", events.REJECT_TYPE),
                 "Request": _request_schema(),
-                "Notification": openapi.notification_schemas()["ReferralNotification"],
-                "ReferralId": openapi.guid(),
+                "Notification": openapi_models.notifications()["ReferralNotification"],
+                "ReferralId": openapi_models.guid(),
                 "CloudEvent": {
                     "type": "object",
                     "description": "Any CloudEvent whose subject is a referral ID, such as an event or a reject.",
                     "required": ["specversion", "subject"],
-                    "properties": {"specversion": {"type": "string"}, "subject": openapi.guid()},
+                    "properties": {
+                        "specversion": {"type": "string", "description": "The version of CloudEvents."},
+                        "subject": openapi_models.guid(),
+                    },
                 },
             },
         },
@@ -122,16 +128,15 @@ def _operation(action: str, channel: str, description: str) -> dict[str, Any]:
     }
 
 
-def _alone(schema: Any) -> Any:
-    """A schema whose references have nothing beside them: AsyncAPI's own dialect, of draft 7, would not read that."""
+def _bare(schema: Any) -> Any:
+    """A schema whose references have nothing beside them, which AsyncAPI's own dialect, of draft 7, would ignore."""
     if isinstance(schema, list):
-        return [_alone(item) for item in schema]
+        return [_bare(item) for item in schema]
     if not isinstance(schema, dict):
         return schema
-    if "$ref" in schema and len(schema) > 1:
-        beside = {name: value for name, value in schema.items() if name != "$ref"}
-        return {"allOf": [{"$ref": schema["$ref"]}], **beside}
-    return {name: _alone(value) for name, value in schema.items()}
+    if "$ref" in schema:
+        return {"$ref": schema["$ref"]}
+    return {name: _bare(value) for name, value in schema.items()}
 
 
 def _outgoing() -> dict[str, Any]:
@@ -155,42 +160,52 @@ def _outgoing() -> dict[str, Any]:
             "summary": f"A {kind.lower()} on Service Bus.",
             "description": "The body is the event. Headers are the broker's properties, by their names in the REST "
             "interface, and, under `applicationProperties`, those to filter by.",
-            "headers": _headers(event_type),
+            "headers": {"$ref": f"#/components/schemas/{kind}Headers"},
             "correlationId": {"location": "$message.header#/CorrelationId", "description": "The referral's ID."},
             "examples": [{"name": "event", "summary": "As sent.", "headers": _sent(event_type), "payload": example}],
         }
     return messages
 
 
-def _headers(event_type: str) -> dict[str, Any]:
+def _headers(kind: str, event_type: str) -> dict[str, Any]:
+    """The schemas of a message's properties on Service Bus, and of those to filter by."""
     text = {"type": "string", "maxLength": MAX_ID}
+    fixed = {"type": "string"}
     filters = FILTER_PROPERTIES[event_type]
     return {
-        "type": "object",
-        "required": ["MessageId", "SessionId", "Label", "ContentType"],
-        "properties": {
-            "MessageId": {
-                **text,
-                "description": f"The event's `id`; if it is over {MAX_ID} characters, it ends in a hash.",
-            },
-            "SessionId": {**text, "description": "The event's `partitionkey`, else its `subject`, else its `id`."},
-            "CorrelationId": {**text, "description": "The event's `subject`."},
-            "Label": {"const": event_type, "description": "The event's `type`; newer libraries call it the subject."},
-            "ContentType": {"const": events.CONTENT_TYPE, "description": "What the body is."},
-            "applicationProperties": {
-                "type": "object",
-                "description": "Properties to filter by, if the event has them.",
-                "properties": {
-                    name: {
-                        "type": "string",
-                        "description": f"The event's `{name if name in _ATTRIBUTES else 'data.' + name}`.",
-                    }
-                    for name in filters
+        f"{kind}Headers": {
+            "type": "object",
+            "description": "The broker's properties of a message, by their names in the REST interface.",
+            "required": ["MessageId", "SessionId", "Label", "ContentType"],
+            "properties": {
+                "MessageId": {
+                    **text,
+                    "description": f"The event's `id`; if it is over {MAX_ID} characters, it ends in a hash.",
                 },
-                "additionalProperties": False,
+                "SessionId": {**text, "description": "The event's `partitionkey`, else its `subject`, else its `id`."},
+                "CorrelationId": {**text, "description": "The event's `subject`."},
+                "Label": {
+                    **fixed,
+                    "const": event_type,
+                    "description": "The event's `type`; newer libraries call it the subject.",
+                },
+                "ContentType": {**fixed, "const": events.CONTENT_TYPE, "description": "What the body is."},
+                "applicationProperties": {"$ref": f"#/components/schemas/{kind}Filters"},
             },
+            "additionalProperties": False,
         },
-        "additionalProperties": False,
+        f"{kind}Filters": {
+            "type": "object",
+            "description": "Properties to filter by, if the event has them.",
+            "properties": {
+                name: {
+                    "type": "string",
+                    "description": f"The event's `{name if name in _ATTRIBUTES else 'data.' + name}`.",
+                }
+                for name in filters
+            },
+            "additionalProperties": False,
+        },
     }
 
 
@@ -216,7 +231,7 @@ def _requests() -> dict[str, Any]:
     shapes: dict[str, tuple[str, str, str, Any]] = {
         "referralId": ("A bare referral ID", "text/plain", "ReferralId", referral_id),
         "request": ("A request, new or deferred", _JSON, "Request", deferred),
-        "notification": ("A notification from Partner Center", _JSON, "Notification", openapi.notification()),
+        "notification": ("A notification from Partner Center", _JSON, "Notification", openapi_models.notification()),
         "cloudEvent": ("An event of the referral", events.CONTENT_TYPE, "CloudEvent", _REFERRAL),
     }
     return {
@@ -240,7 +255,7 @@ def _request_schema() -> dict[str, Any]:
         "description": "Asks for a referral. The app sets all members but its ID, in requests that it defers.",
         "required": ["referralId"],
         "properties": {
-            "referralId": openapi.guid(),
+            "referralId": openapi_models.guid(),
             "attempt": {"type": "integer", "minimum": 0, "description": "How often it has been deferred."},
             "firstSeen": {**time, "description": "When it was first received."},
             "changedAt": {**time, "description": "When the referral changed, by the notification."},

@@ -1,62 +1,62 @@
-"""The JSON Schemas of the events, generated from the types that the app builds them with; and example events."""
+"""The JSON Schemas of the events, generated from the types that the app builds them with."""
 
-import json
 from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 from typing_extensions import is_typeddict
 
-from local_stack.stand_ins.referrals import SEED
 from referral_fn import errors
 from referral_fn.referrals import events, referral_data, referral_parts
-from referral_fn.referrals.contact_policy import Policy
-from referral_fn.referrals.normalization import normalize
-from referral_fn.referrals.wire import read_referral
 from referral_fn.state.published import COMPARISON
+from schemas import event_examples
 
-SOURCE = "https://api.partner.microsoft.com/v1/referrals"
-SCHEMAS = {
+REVISION = "1.1"
+"""The revision of every schema here. docs/contract-changes.md says what each revision changed."""
+
+DIALECT = "http://json-schema.org/draft-07/schema#"
+"""The newest dialect that all of the usual generators and validators read, and that validators expect by default."""
+
+_DATA = {
     events.REFERRAL_TYPE: (events.REFERRAL_SCHEMA, referral_data.ReferralData),
     events.REJECT_TYPE: (events.REJECT_SCHEMA, events.RejectData),
 }
-"""By event type: the URI of the schema, and the type of the data."""
+"""By event type: the URI of the schema of its data, and the type of the data."""
 
-_MISSING = "0d2e0e65-3bb4-4c5f-9d51-6d6a8b3f6a10"
-_ATTRIBUTES = {
-    "specversion": {"const": "1.0", "description": "The version of CloudEvents."},
-    "id": {
-        "type": "string",
-        "description": "The same for the same snapshot of a referral, so duplicates can be found.",
-    },
-    "source": {"type": "string", "format": "uri", "description": "The URL of the referrals collection."},
-    "subject": {"type": "string", "format": "uuid", "description": "The referral's ID."},
-    "time": {"type": "string", "format": "date-time", "description": "When the referral changed, or was rejected."},
-    "datacontenttype": {"const": "application/json", "description": "The media type of `data`."},
-    "partitionkey": {"type": "string", "description": "The ID of the engagement, or of the referral if it has none."},
+_NAMES = {events.REFERRAL_TYPE: "ReferralEvent", events.REJECT_TYPE: "RejectEvent"}
+_TEXT = {"type": "string"}
+_ATTRIBUTES: dict[str, dict[str, Any]] = {
+    "specversion": {**_TEXT, "const": "1.0", "description": "The version of CloudEvents."},
+    "id": {**_TEXT, "description": "The same for the same snapshot of a referral, so duplicates can be found."},
+    "source": {**_TEXT, "format": "uri", "description": "The URL of the referrals collection."},
+    "subject": {**_TEXT, "format": "uuid", "description": "The referral's ID."},
+    "time": {**_TEXT, "format": "date-time", "description": "When the referral changed, or was rejected."},
+    "datacontenttype": {**_TEXT, "const": "application/json", "description": "The media type of `data`."},
+    "partitionkey": {**_TEXT, "description": "The ID of the engagement, or of the referral if it has none."},
     "sequence": {
-        "type": "string",
+        **_TEXT,
         "description": "When the referral changed. Within a subject, the greater text is the later snapshot.",
     },
-    "traceparent": {"type": "string", "description": "W3C Trace Context, from the caller who asked for the referral."},
-    "tracestate": {"type": "string", "description": "W3C Trace Context, vendor-specific part."},
+    "traceparent": {**_TEXT, "description": "W3C Trace Context, from the caller who asked for the referral."},
+    "tracestate": {**_TEXT, "description": "W3C Trace Context, vendor-specific part."},
     "cause": {
-        "type": "string",
+        **_TEXT,
         "examples": ["referral-updated"],
         "description": "What led to the event: a notification, or `reconcile` or `backfill`.",
     },
     "previousid": {
-        "type": "string",
+        **_TEXT,
         "description": "The `id` of the event that was published last before this one. Only with the optional table.",
     },
     "changed": {
-        "type": "string",
+        **_TEXT,
         "pattern": "^[A-Za-z]+(,[A-Za-z]+)*$",
         "examples": ["etag,status,substatus,updatedAt"],
         "description": "The fields of `data` that differ from the event `previousid` names, sorted. Absent if none "
         "does, and on the first event.",
     },
     "outoforder": {
+        **_TEXT,
         "const": "true",
         "description": "Present if the referral is older than the one in the event that `previousid` names.",
     },
@@ -85,64 +85,65 @@ class _EventSchema(GenerateJsonSchema):
         return self.generate_inner(schema["schema"])
 
 
-def schema_of(event_type: str) -> dict[str, Any]:
-    """Return the JSON Schema 2020-12 of an event type's data. It is open: a later minor version may add fields."""
-    uri, data = SCHEMAS[event_type]
-    schema = TypeAdapter(data).json_schema(schema_generator=_EventSchema)
-    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": uri}
-    return {**head, **schema, "examples": [example(event_type)["data"]]}
+def published() -> dict[str, dict[str, Any]]:
+    """Return every published schema by its name, by which the app serves it."""
+    schemas: dict[str, dict[str, Any]] = {}
+    for event_type in _DATA:
+        schemas[event_type] = data_schema(event_type)
+        schemas[f"{event_type}.event"] = event_schema(event_type)
+    return schemas
 
 
-def components(event_type: str, name: str) -> dict[str, Any]:
-    """Return the same as `components/schemas` of another document, with the schema of the whole event as `name`."""
-    uri, data = SCHEMAS[event_type]
-    reference = "#/components/schemas/{model}"
-    schema = TypeAdapter(data).json_schema(schema_generator=_EventSchema, ref_template=reference)
-    shared = schema.pop("$defs")
+def data_schema(event_type: str) -> dict[str, Any]:
+    """Return the schema of an event type's data. It is open: a later revision may add fields."""
+    uri, _ = _DATA[event_type]
+    definitions, schema = _generated(event_type, "#/definitions/{model}")
+    example = event_examples.of_type(event_type)["data"]
+    return {**_head(uri), **_with_revision(schema), "examples": [example], "definitions": definitions}
+
+
+def event_schema(event_type: str) -> dict[str, Any]:
+    """Return the schema of whole events of a type: the attributes of CloudEvents, with the data."""
+    definitions = components(event_type, "#/definitions/{model}")
+    schema = definitions.pop(_NAMES[event_type])
+    return {**_head(f"{_DATA[event_type][0]}.event"), **_with_revision(schema), "definitions": definitions}
+
+
+def components(event_type: str, reference: str = "#/components/schemas/{model}") -> dict[str, Any]:
+    """Return the schemas of an event type by their names, for another document. `reference` is how they refer."""
+    uri, data = _DATA[event_type]
+    name = _NAMES[event_type]
+    definitions, schema = _generated(event_type, reference)
     attributes = {
         **{attribute: spec for attribute, spec in _ATTRIBUTES.items() if attribute not in _NEVER[event_type]},
-        "type": {"const": event_type, "description": "The kind of event, and the major version of its data."},
-        "dataschema": {"const": uri, "description": "The schema of `data`."},
+        "type": {**_TEXT, "const": event_type, "description": "The kind of event, and the major version of its data."},
+        "dataschema": {**_TEXT, "format": "uri", "const": uri, "description": "The name of the schema of `data`."},
         "data": {"$ref": reference.format(model=data.__name__)},
     }
     whole = {
+        "title": name,
         "type": "object",
-        "description": f"CloudEvents 1.0 in structured JSON, of type `{event_type}`.",
+        "description": f"A CloudEvent 1.0 in structured JSON, of type `{event_type}`.",
         "required": [attribute for attribute in attributes if attribute not in _OPTIONAL[event_type]],
         "properties": attributes,
-        "examples": [example(event_type)],
+        "examples": [event_examples.of_type(event_type)],
     }
-    return {**shared, data.__name__: schema, name: whole}
+    return {**definitions, data.__name__: schema, name: whole}
 
 
-def example(event_type: str) -> dict[str, Any]:
-    """Return an example: the event of the documented referral of 2018, or the reject of a referral that is missing."""
-    return referral_event(SEED) if event_type == events.REFERRAL_TYPE else _reject()
+def _generated(event_type: str, reference: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The schema of an event type's data, after the definitions that it refers to."""
+    schema = TypeAdapter(_DATA[event_type][1]).json_schema(schema_generator=_EventSchema, ref_template=reference)
+    for name, field in schema["properties"].items():
+        if "enum" in field:  # generators name the type of the field after it
+            field["title"] = name[0].upper() + name[1:]
+    return schema.pop("$defs"), schema
 
 
-def referral_event(referral: dict[str, Any], policy: Policy = "full") -> dict[str, Any]:
-    """Return the event of a referral as Partner Center sends it."""
-    wire = read_referral(json.dumps(referral).encode(), referral["id"])
-    return normalize(wire, collection=SOURCE, policy=policy).document()
+def _head(uri: str) -> dict[str, Any]:
+    return {"$schema": DIALECT, "$id": uri, "$comment": f"revision {REVISION}"}
 
 
-def _reject() -> dict[str, Any]:
-    upstream = errors.Upstream(status=404, code="itemNotFound", clientRequestId="7c1a3f52-9f0e-4a51-8b57-1a0c9a2a7f7e")
-    data = events.RejectData(
-        reason="referral-not-found",
-        detail="Partner Center answered 404",
-        attempts=0,
-        referralId=_MISSING,
-        firstSeen="2026-01-14T16:06:01.250000Z",
-        upstream=upstream,
-    )
-    reject = events.Event(
-        id="3f0c7a3e-52f5-4a7e-8f2c-9a4f6f6d9b11",
-        source=SOURCE,
-        type=events.REJECT_TYPE,
-        dataschema=events.REJECT_SCHEMA,
-        data=data,
-        subject=_MISSING,
-        time="2026-01-14T16:06:02.480000Z",
-    )
-    return reject.document()
+def _with_revision(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema with the revision in its description, where generated types show it."""
+    return {**schema, "description": f"{schema['description']} Revision {REVISION}."}

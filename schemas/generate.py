@@ -4,23 +4,17 @@ import json
 from pathlib import Path
 from typing import Any
 
-from local_stack.stand_ins.referrals import SEED, today
-from referral_fn.referrals import events
-from schemas import asyncapi, event_schemas, openapi
+from schemas import asyncapi, event_examples, event_schemas, openapi, problem_examples
 
 ROOT = Path(__file__).parent.parent
-_TODAY = today("Example of a co-sell opportunity")
 
-JSON_SCHEMAS = {f"schemas/{name}.json": event_schemas.schema_of(name) for name in event_schemas.SCHEMAS}
-EXAMPLES: dict[str, dict[str, Any]] = {
-    "schemas/examples/referral-2018.json": event_schemas.referral_event(SEED),
-    "schemas/examples/referral-today.json": event_schemas.referral_event(_TODAY),
-    "schemas/examples/referral-without-people.json": event_schemas.referral_event(_TODAY, "none"),
-    "schemas/examples/reject.json": event_schemas.example(events.REJECT_TYPE),
-}
+JSON_SCHEMAS = {f"schemas/{name}.json": schema for name, schema in event_schemas.published().items()}
+EVENTS = {f"schemas/examples/{name}.json": event for name, event in event_examples.EVENTS.items()}
+PROBLEMS = {f"schemas/examples/problem-{reason}.json": problem for reason, problem in problem_examples.PROBLEMS.items()}
 DOCUMENTS: dict[str, dict[str, Any]] = {
     **JSON_SCHEMAS,
-    **EXAMPLES,
+    **EVENTS,
+    **PROBLEMS,
     "schemas/asyncapi.json": asyncapi.document(),
     "referral_fn/api/openapi.json": openapi.document(),  # in the package, because the app serves it
 }

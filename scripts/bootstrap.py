@@ -3,7 +3,7 @@
     python3 scripts/bootstrap.py --run      # what the app and the local stack need, and Azurite: for `make run`
     python3 scripts/bootstrap.py            # the Python packages of linters and unit tests, too, but no Azurite
     python3 scripts/bootstrap.py --azurite  # both, for everything that tests the app in its host
-    python3 scripts/bootstrap.py --tests    # and the API linters and TypeScript, for the tests of the contracts
+    python3 scripts/bootstrap.py --tests    # and what people use on the contracts: linters, generators, SDKs
 
 Needs no package itself. Prints each step and what it downloads, and does nothing when everything is already there.
 """
@@ -28,6 +28,7 @@ declares. Its dependencies are in local_stack/requirements.txt.
 """
 
 NODE = "local_stack/requirements-node.txt"
+NODE_TESTS = ROOT / "tests" / "contracts" / "node"
 PYTHON_INPUTS = (RUN, DEV, WORKER, "pyproject.toml", "scripts/bootstrap.py")
 SIZES = {"run": (20, 150), "dev": (170, 600), "azurite": (30, 80), "tests": (65, 115)}
 """Of each part: megabytes to download and on disk, measured on Linux with Python 3.11."""
@@ -62,7 +63,7 @@ def _set_up(parts: "set[str]") -> None:
         "run": (VENV / "set-up", fingerprint),
         "dev": (VENV / "set-up-dev", fingerprint),
         "azurite": (VENV / "azurite" / "set-up", _fingerprint("", ROOT / "local_stack" / "package-lock.json")),
-        "tests": (VENV / "contracts" / "set-up", _fingerprint("", ROOT / "schemas" / "package-lock.json")),
+        "tests": (VENV / "contracts" / "set-up", _fingerprint("", NODE_TESTS / "package-lock.json")),
     }
     wanted = [name for name in stamps if name in {"run", *parts}]
     is_new = not _is_current(*stamps["run"])
@@ -102,7 +103,7 @@ def _install_azurite() -> None:
 
 
 def _install_tests() -> None:
-    _install_npm("API linters and TypeScript", ROOT / "schemas", VENV / "contracts")
+    _install_npm("API linters and generators", NODE_TESTS, VENV / "contracts")
 
 
 INSTALLERS = {"run": _install_run, "dev": _install_dev, "azurite": _install_azurite, "tests": _install_tests}
@@ -115,7 +116,8 @@ def _install_npm(title: str, source: Path, folder: Path) -> None:
     folder.mkdir()
     for name in ("package.json", "package-lock.json"):
         shutil.copy(source / name, folder)
-    command = [_npm(), "ci", "--prefix", str(folder), "--no-audit", "--no-fund", "--loglevel=error"]
+    quiet = ("--no-audit", "--no-fund", "--loglevel=error")
+    command = [_npm(), "ci", "--prefix", str(folder), "--ignore-scripts", *quiet]  # no package needs its scripts
     _step(f"Installing {title}", command, "Installing needs the network, or a registry that npm is configured for.")
 
 

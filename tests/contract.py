@@ -8,33 +8,35 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import jsonschema
 from referencing import Registry
-from referencing.jsonschema import DRAFT202012
+from referencing.jsonschema import DRAFT7, DRAFT202012
 
+from referral_fn.api import problems
 from referral_fn.referrals import events
 
 ROOT = Path(__file__).parent.parent
 OPENAPI: dict[str, Any] = json.loads((ROOT / "referral_fn" / "api" / "openapi.json").read_text(encoding="utf-8"))
 ASYNCAPI: dict[str, Any] = json.loads((ROOT / "schemas" / "asyncapi.json").read_text(encoding="utf-8"))
-EVENT_SCHEMAS: dict[str, dict[str, Any]] = {
-    name: json.loads((ROOT / "schemas" / f"{name}.json").read_text(encoding="utf-8"))
-    for name in (events.REFERRAL_TYPE, events.REJECT_TYPE)
+SCHEMAS: dict[str, dict[str, Any]] = {
+    path.stem: json.loads(path.read_text(encoding="utf-8")) for path in (ROOT / "schemas").glob("partnercenter.*.json")
 }
-"""The published JSON Schemas of event data, by event type."""
+"""The published JSON Schemas by name: an event type for its data, and the same with `.event` for whole events."""
 CONTRACTS = ROOT / ".venv" / "contracts"
 PATH = os.pathsep.join([str(ROOT / ".venv" / "bin"), str(CONTRACTS / "node_modules" / ".bin"), os.environ["PATH"]])
 _NAMES = {"urn:openapi": OPENAPI, "urn:asyncapi": ASYNCAPI}
 _REGISTRY: Registry[Any] = Registry().with_resources(
-    (name, DRAFT202012.create_resource(document)) for name, document in _NAMES.items()
+    [
+        *((name, DRAFT202012.create_resource(document)) for name, document in _NAMES.items()),
+        *((schema["$id"], DRAFT7.create_resource(schema)) for schema in SCHEMAS.values()),
+    ]
 )
 
 
 @functools.cache
 def validator(reference: str) -> jsonschema.Draft202012Validator:
-    """The validator of a part of a document, such as `urn:openapi#/components/schemas/Problem`."""
+    """The validator of a JSON Schema by its `$id`, or of a part such as `urn:openapi#/components/schemas/Problem`."""
     formats = jsonschema.Draft202012Validator.FORMAT_CHECKER
     return jsonschema.Draft202012Validator({"$ref": reference}, registry=_REGISTRY, format_checker=formats)
 
@@ -59,24 +61,39 @@ def undeclared_fields(value: Any, schema: dict[str, Any], definitions: dict[str,
 
 def check_event_data(event: dict[str, Any]) -> None:
     """Check that the published JSON Schema names every field in the data of an event."""
-    schema = EVENT_SCHEMAS[event["type"]]
-    undeclared = list(undeclared_fields(event["data"], schema, schema["$defs"]))
+    schema = SCHEMAS[event["type"]]
+    undeclared = list(undeclared_fields(event["data"], schema, schema["definitions"]))
     assert not undeclared, f"fields that the published schema does not name: {undeclared}"
 
 
+def component(value: dict[str, Any]) -> dict[str, Any]:
+    """A part of the OpenAPI document, or the component that it refers to."""
+    if "$ref" not in value:
+        return value
+    _, _, kind, name = value["$ref"].split("/")
+    referred: dict[str, Any] = OPENAPI["components"][kind][name]
+    return referred
+
+
 def check_answer(method: str, path: str, status: int, content_type: str, body: Any) -> None:
-    """Compare a response with those documented for the operation. `path` excludes `/api`."""
+    """Compare a response with those documented for the operation. `path` excludes `/api`.
+
+    The document names the problems of each response by its examples: the type of a problem is open.
+    """
     (template,) = [known for known in OPENAPI["paths"] if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", known), path)]
     answers = OPENAPI["paths"][template][method]["responses"]
     assert str(status) in answers, f"{method} {template} documents no {status}"
-    contents = answers[str(status)].get("content", {})
+    contents = component(answers[str(status)]).get("content", {})
     if body is None:
         assert not contents, f"{method} {template} documents a body for {status}"
         return
     assert content_type in contents, f"{method} {template} documents no {content_type} for {status}"
-    parts = "paths", template, method, "responses", str(status), "content", content_type, "schema"
-    pointer = "/".join(quote(part.replace("~", "~0").replace("/", "~1")) for part in parts)
-    validator(f"urn:openapi#/{pointer}").validate(body)
+    content = contents[content_type]
+    validator(content["schema"]["$ref"].replace("#", "urn:openapi#", 1)).validate(body)
+    if content_type == problems.CONTENT_TYPE:
+        reason = body["type"].removeprefix(problems.TYPE)
+        assert reason in content["examples"], f"{method} {template} documents no {reason} for {status}"
+        assert body["status"] == status
     if content_type == events.CONTENT_TYPE:
         check_event_data(body)
 

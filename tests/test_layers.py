@@ -27,7 +27,7 @@ LAYERS = (
     {"queue_worker"},
     {"app"},
     {"api", "cli"},
-    {"state_triggers"},
+    {"contract_triggers", "state_triggers"},
     {"__main__", "function_app"},
 )
 """Modules and subpackages from the bottom to the top. Each may import from its own layer and from those below."""

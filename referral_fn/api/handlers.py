@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from referral_fn import log, strict_json
@@ -110,11 +109,6 @@ async def health(open_app: OpenApp) -> Response:
     if app.state and app.state.webhook_watch and (drift := await app.state.webhook_watch.drift()):
         document["webhook"] = drift  # the app works, and what is not announced is found by reconciliation
     return Response(HTTPStatus.OK, strict_json.dumps(document))
-
-
-def openapi() -> Response:
-    """`GET /api/openapi.json`: the description of this API, which `make schemas` writes."""
-    return Response(HTTPStatus.OK, Path(__file__).with_name("openapi.json").read_bytes())
 
 
 async def _forward(app: "App", headers: Mapping[str, str], referral_id: str) -> Response:

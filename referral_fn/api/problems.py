@@ -34,6 +34,7 @@ PROBLEMS = {
     "queue-unavailable": (503, "A queue does not accept messages"),
     "state-unavailable": (503, "The table cannot be read or written"),
     "backfill-not-found": (404, "There is no such backfill"),
+    "schema-not-found": (404, "There is no such schema"),
     "consent-lapsed": (503, "The user's consent has lapsed"),
     "misconfigured": (503, "Settings are missing or invalid"),
 }

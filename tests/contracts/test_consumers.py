@@ -15,7 +15,7 @@ from azure.storage.queue import QueueClient
 from local_stack.azurite import ACCOUNT, KEY
 from referral_fn.referrals.events import REFERRAL_TYPE
 from tests.conftest import App
-from tests.contract import CONTRACTS, EVENT_SCHEMAS, ROOT, run
+from tests.contract import CONTRACTS, ROOT, SCHEMAS, run
 from tests.documents import SEED_ID, event_of, seed
 
 PAGE = (ROOT / "docs" / "consumers.md").read_text(encoding="utf-8")
@@ -125,9 +125,9 @@ def test_the_write_back_snippet_writes_nothing_where_it_must_not(changes: dict[s
 def test_the_crm_table_maps_fields_that_events_have() -> None:
     rows = re.findall(r"^\| (`[a-z][^|]*) \| .+ \| .+ \| .+ \| .+ \|$", PAGE, re.MULTILINE)
     paths = [re.sub(r"\[\d\]", "", path).split(".") for row in rows for path in re.findall(r"`(.+?)`", row)]
-    definitions = EVENT_SCHEMAS[REFERRAL_TYPE]["$defs"]
+    definitions = SCHEMAS[REFERRAL_TYPE]["definitions"]
     for names in paths:
-        schema = EVENT_SCHEMAS[REFERRAL_TYPE]
+        schema = SCHEMAS[REFERRAL_TYPE]
         for name in [name for name in names if name != "Duns"]:
             schema = schema["properties"][name]
             schema = definitions[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema

@@ -15,7 +15,7 @@ from local_stack.stand_ins.referrals import today
 from referral_fn.referrals.contact_policy import ALLOWED, Allowed
 from referral_fn.referrals.events import REFERRAL_TYPE
 from referral_fn.referrals.formats import Format
-from tests.contract import EVENT_SCHEMAS, ROOT
+from tests.contract import ROOT, SCHEMAS
 from tests.documents import COLLECTION, SEED_ID, event_of, seed
 
 AGREED = {"consentToContact": True, "consentToToShareInfoWithOthers": True}
@@ -279,7 +279,7 @@ def formats(allowed: Allowed, path: str = "") -> Iterator[tuple[str, str]]:
 
 def schema_fields(schema: dict[str, Any], path: str = "") -> Iterator[str]:
     """The fields of the published schema that hold a value."""
-    schema = EVENT_SCHEMAS[REFERRAL_TYPE]["$defs"][schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
+    schema = SCHEMAS[REFERRAL_TYPE]["definitions"][schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
     if "items" in schema:
         yield from schema_fields(schema["items"], f"{path}/*")
     elif "properties" in schema:
@@ -291,7 +291,7 @@ def schema_fields(schema: dict[str, Any], path: str = "") -> Iterator[str]:
 
 def test_every_field_is_either_allowed_or_left_out_on_purpose() -> None:
     allowed = {path for path, _ in formats(ALLOWED)}
-    fields = set(schema_fields(EVENT_SCHEMAS[REFERRAL_TYPE]))
+    fields = set(schema_fields(SCHEMAS[REFERRAL_TYPE]))
     built = {path for path in fields if path.startswith(("/links/", "/omitted", "/warnings/"))}
     people = {path for path in fields if path.startswith(("/team/", "/customer/contacts/"))}
     assert allowed <= fields

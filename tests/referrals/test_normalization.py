@@ -2,7 +2,6 @@ import json
 from itertools import product
 from typing import Any
 
-import jsonschema
 import pytest
 from cloudevents.core.bindings.http import HTTPMessage, from_structured_event
 from hypothesis import given
@@ -12,13 +11,11 @@ from referral_fn.referrals import events
 from referral_fn.referrals.codes import STATUSES
 from referral_fn.referrals.normalization import normalize
 from referral_fn.referrals.wire import InvalidReferralError, read_referral
-from schemas import event_schemas as schemas
+from tests.contract import validator
 from tests.documents import COLLECTION, SEED_ID, data_of, encode, event_of, referral_documents, seed
 
 CONTEXT = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "cause": "referral-updated"}
-VALIDATOR = jsonschema.Draft202012Validator(
-    schemas.schema_of(events.REFERRAL_TYPE), format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER
-)
+VALIDATOR = validator(events.REFERRAL_SCHEMA)
 
 
 def test_the_seed_becomes_this_event() -> None:
