@@ -71,7 +71,7 @@ def notifications() -> dict[str, Any]:
     return {
         "ReferralNotification": {
             "type": "object",
-            "description": "Partner Center says that a referral is new or has changed.",
+            "description": "Partner Center says that a referral is new or has changed. Other members are not read.",
             "required": ["EventName", "ResourceUri"],
             "properties": {
                 "EventName": {**name, "title": "ReferralEventName", "enum": list(REFERRAL_EVENTS)},
@@ -80,8 +80,6 @@ def notifications() -> dict[str, Any]:
                     "pattern": f"^https://[A-Za-z0-9.-]+(/[A-Za-z0-9._-]+)*/{GUID}$",
                     "description": "Has the referral's ID in its path. It is never fetched.",
                 },
-                "ResourceName": {"type": ["string", "null"], "description": "The kind of resource. Not read."},
-                "AuditUri": {"type": ["string", "null"], "description": "Not read."},
                 "ResourceChangeUtcDate": {
                     "type": ["string", "null"],
                     "format": "date-time",

@@ -30,7 +30,7 @@ declares. Its dependencies are in local_stack/requirements.txt.
 NODE = "local_stack/requirements-node.txt"
 NODE_TESTS = ROOT / "tests" / "contracts" / "node"
 PYTHON_INPUTS = (RUN, DEV, WORKER, "pyproject.toml", "scripts/bootstrap.py")
-SIZES = {"run": (20, 150), "dev": (170, 600), "azurite": (30, 80), "tests": (65, 115)}
+SIZES = {"run": (20, 150), "dev": (170, 600), "azurite": (30, 80), "tests": (120, 400)}
 """Of each part: megabytes to download and on disk, measured on Linux with Python 3.11."""
 
 OLDEST_PYTHON = (3, 11)

@@ -163,6 +163,7 @@ async def test_schemathesis_finds_nothing(start_app: StartApp, stack: Stack, tmp
         )
         assert f"Tested: {sum(map(len, OPENAPI['paths'].values()))}" in report, report
         assert "(Failed, " not in app.host.log, "a function raised"
+        assert "webhook.accepted" in app.host.log, "no notification was signed"
 
 
 async def test_what_lies_on_the_queues_is_as_described(app: App, kind: str) -> None:
