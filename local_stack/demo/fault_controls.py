@@ -29,11 +29,12 @@ class FaultControls:
         """The proxy in front of the events queue if that is in Azurite; None for Service Bus."""
 
     def current(self) -> dict[str, Any]:
-        """The active faults: `{"partnerCenter": "", "token": false, "events": false}` if there are none."""
+        """The active faults: `{"partnerCenter": "", "dropped": false, "token": false, "events": false}` if none are."""
         fault = self._stack.partner_center.faults.get(ANY)
         names = [name for name, known in FAULTS.items() if known == fault]
         return {
             "partnerCenter": names[0] if names else "other" if fault else "",
+            "dropped": self._stack.webhooks.dropped > 0,
             "token": bool(self._stack.identity.failures),
             "events": self._flaky.refused > 0 if self._flaky else self._events_entity().refuses,
         }
@@ -51,6 +52,7 @@ class FaultControls:
             partner_center.faults[ANY] = FAULTS[name]
         elif not name:
             partner_center.faults.clear()
+        self._stack.webhooks.dropped = float(bool(wanted.get("dropped")))
         identity.failures.clear()
         partner_center.refused_tokens.discard(ANY)
         if wanted.get("token"):  # the app's token is valid for hours: it asks for a new one only if that is refused

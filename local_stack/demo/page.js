@@ -3,6 +3,7 @@
 const byId = (id) => document.getElementById(id);
 const SHOWN = 100;
 const FETCHING = "fetching";
+const FOUND = "found by reconciliation";
 
 /* Rows by referral ID, or by message ID if the message names no referral. */
 const names = new Map();
@@ -56,10 +57,11 @@ function present(record) {
   else if (record.waiting === null) trouble("The queues do not respond.");
   else trouble("");
   byId("requests").textContent = record.waiting ? record.waiting.requests : "–";
-  const { partnerCenter, token, events } = record.faults;
+  const { partnerCenter, dropped, token, events } = record.faults;
   const form = byId("faults").elements;
   byId("other-fault").hidden = partnerCenter !== "other";
   form.partnerCenter.value = partnerCenter;
+  form.dropped.checked = dropped;
   form.token.checked = token;
   form.events.checked = events;
 }
@@ -75,6 +77,7 @@ function rowOf(referralId, messageId) {
 }
 
 function stage(record) {
+  if (record.event === "reconcile.finished" && live) say("faulty", `Reconciled: ${record.listed} changed, ${record.requested} requested.`);
   const onStage = STAGES[record.kind === "log" ? record.event : record.kind];
   if (onStage && (record.referralId || record.messageId)) onStage(rowOf(record.referralId, record.messageId), record);
 }
@@ -85,13 +88,22 @@ const STAGES = {
     row.steps.push(`${clock(at)} received by ${by}`);
     become(row, "Received");
   },
+  dropped(row, { at }) {
+    Object.assign(row, { steps: [`${clock(at)} notification dropped`], reason: "" });
+    become(row, "Changed, and not announced", "wait");
+    news(row, "changed, and not announced");
+  },
   "webhook.accepted": (row, { at }) => STAGES.received(row, { by: "webhook", at }),
   fetching(row, { at }) {
     if (row.ended || !row.steps.length) STAGES.received(row, { by: "queue", at });
     if (row.steps.at(-1) !== FETCHING) row.steps.push(FETCHING);
     become(row, "Fetching");
   },
-  "upstream.answered"(row, { status, seconds }) { answered(row, String(status), seconds); },
+  "upstream.answered"(row, { status, seconds, cause }) {
+    const isFetching = row.steps.at(-1) === FETCHING;
+    if (cause === "reconcile" && !row.steps.includes(FOUND)) row.steps.splice(isFetching ? -1 : row.steps.length, 0, FOUND);
+    answered(row, String(status), seconds);
+  },
   "upstream.failed"(row, { error, seconds }) { answered(row, error === "timeout" ? "no answer" : error, seconds); },
   "attempt.failed"(row, { reason }) {
     row.reason = reason;
@@ -113,6 +125,11 @@ const STAGES = {
     step(row, "forwarded");
     become(row, row.attempt ? "Forwarded after retries" : "Forwarded", "good", true);
     news(row, "forwarded");
+  },
+  "referral.unchanged"(row) {
+    row.steps.push("unchanged");
+    become(row, "Unchanged: this version was published before", "good", true);
+    news(row, "unchanged");
   },
   "referral.rejected"(row, { reason, at }) {
     if (!row.steps.length) STAGES.received(row, { by: "queue", at });
@@ -159,6 +176,7 @@ function outcome({ queue, document: cloudEvent }) {
   byId(queue).textContent = outcomeCounts[queue];
   const row = rowOf(cloudEvent.subject, cloudEvent.id.split("/")[0]);
   row.documents.push({ queue, cloudEvent });
+  if (cloudEvent.changed) step(row, `changed: ${cloudEvent.changed.replaceAll(",", ", ")}`);
 }
 
 const clock = (at) => new Date(at).toLocaleTimeString("en-GB");
@@ -298,6 +316,7 @@ const SENDERS = {
   },
   async webhook(id) {
     const { result } = await call("POST", "local/notifications", JSON.stringify({ referralId: id }));
+    if (!result.attempts) return "Changed in Partner Center. Its notification was dropped.";
     return `Changed in Partner Center. Response to its notification: ${result.status ?? "none"}.`;
   },
 };
@@ -318,17 +337,21 @@ byId("referral").addEventListener("change", () => { byId("other-field").hidden =
 
 byId("faults").addEventListener("submit", (event) => event.preventDefault());
 byId("faults").addEventListener("change", setFaults);
+byId("reconcile").addEventListener("click", (event) => act(event.currentTarget, "faulty", async () => {
+  await call("POST", "local/reconciliations");
+  return "Reconciling.";
+}));
 byId("works").addEventListener("click", () => {
   byId("faults").reset();
   setFaults();
 });
 
 function setFaults() {
-  const { partnerCenter, token, events } = byId("faults").elements;
-  const wanted = { partnerCenter: partnerCenter.value, token: token.checked, events: events.checked };
+  const { partnerCenter, dropped, token, events } = byId("faults").elements;
+  const wanted = { partnerCenter: partnerCenter.value, dropped: dropped.checked, token: token.checked, events: events.checked };
   act(null, "faulty", async () => {
     await call("PUT", "local/faults", JSON.stringify(wanted));
-    return wanted.partnerCenter || wanted.token || wanted.events ? "Faults are active." : "No faults.";
+    return Object.values(wanted).some(Boolean) ? "Faults are active." : "No faults.";
   });
 }
 

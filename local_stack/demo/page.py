@@ -28,7 +28,7 @@ from local_stack.host.process import Host
 from local_stack.stack import AnyQueue, Queues, Stack
 from local_stack.stand_ins import service_bus
 from local_stack.stand_ins.flaky import FlakyQueues, without_own
-from local_stack.stand_ins.partner_center import ReceivedCall
+from local_stack.stand_ins.partner_center import LIST, ReceivedCall
 from local_stack.stand_ins.serving import serving
 
 SETTINGS = {
@@ -82,6 +82,7 @@ class Page:
         site.router.add_put("/local/faults", self._set_faults)
         site.router.add_post("/local/requests", self._put_request)
         site.router.add_post("/local/notifications", self._notify)
+        site.router.add_post("/local/reconciliations", self._reconcile)
         site.router.add_post("/api/referrals/{id}", self._forward)
         site.router.add_route("*", "/api/{path:.*}", self._proxy)
         return site
@@ -97,7 +98,8 @@ class Page:
         self._records.send(None)
 
     def _on_call(self, call: ReceivedCall) -> None:
-        self._records.add("fetching", referralId=call.referral_id)
+        if call.referral_id != LIST:
+            self._records.add("fetching", referralId=call.referral_id)
 
     def _on_log_line(self, line: str) -> None:
         """Record an event of the app's log, and check the queues, which may have changed with it."""
@@ -151,7 +153,7 @@ class Page:
         return web.json_response({}, status=HTTPStatus.ACCEPTED)
 
     async def _notify(self, request: web.Request) -> web.Response:
-        """Change a referral in Partner Center, which then sends the app a signed notification."""
+        """Change a referral in Partner Center, which then sends the app a signed notification, or drops it."""
         if not self._stack.webhooks.registration:
             return error("The webhook is not registered yet.", HTTPStatus.CONFLICT)
         try:
@@ -160,7 +162,18 @@ class Page:
             return error("A referral ID must be a GUID.")
         changes = {"updatedDateTime": datetime.now(UTC).isoformat(), "eTag": f'"{uuid.uuid4()}"'}
         attempts = await self._stack.webhooks.change(referral_id, **changes)
-        return web.json_response({"status": attempts[-1]["responseCode"], "attempts": len(attempts)})
+        if not attempts:
+            self._records.add("dropped", referralId=referral_id)
+        status = attempts[-1]["responseCode"] if attempts else None
+        return web.json_response({"status": status, "attempts": len(attempts)})
+
+    async def _reconcile(self, _: web.Request) -> web.Response:
+        """Run the reconciliation now, in place of waiting for its timer."""
+        try:
+            async with self._session.post(f"{self.host.url}/admin/functions/reconcile", json={}) as response:
+                return web.json_response({}, status=response.status)
+        except aiohttp.ClientError:
+            return error("The app does not answer.", HTTPStatus.BAD_GATEWAY)
 
     async def _forward(self, request: web.Request) -> web.Response:
         """Proxy a call for one referral, and record the call and its response."""
@@ -211,7 +224,7 @@ async def opened(stack: Stack, queues: Queues, port: int = 0, **settings: str) -
     async with contextlib.AsyncExitStack() as opening:
         connector = aiohttp.TCPConnector(ssl=stack.authority.client_context(), limit=0)
         session = await opening.enter_async_context(aiohttp.ClientSession(connector=connector, auto_decompress=False))
-        environment = stack.environment(queues, **{**SETTINGS, **settings})
+        environment = stack.environment(queues, STATE_URL=await stack.fresh_table(), **{**SETTINGS, **settings})
         flaky = None
         if not isinstance(queues.events, service_bus.BusQueue):
             flaky = FlakyQueues(stack.azurite.origin, session)

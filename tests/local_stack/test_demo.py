@@ -54,7 +54,7 @@ async def served(stack: Stack, queue_kind: str) -> AsyncIterator[demo.Page]:
         registration = {"WebhookUrl": url, "WebhookEvents": EVENTS, "SignatureTokenToMsSignatureHeader": True}
         stack.webhooks.registration = registration
         yield opened
-    stack.webhooks.registration = None
+    stack.webhooks.registration, stack.webhooks.dropped = None, 0
 
 
 @contextlib.asynccontextmanager
@@ -228,6 +228,25 @@ async def test_an_http_caller_gets_the_error_immediately(tab: Tab) -> None:
     await expect(row(tab).locator(".state")).to_have_text("Caller got 503, upstream-unavailable")
 
 
+async def test_a_dropped_notification_is_found_by_reconciliation_and_shows_what_changed(tab: Tab) -> None:
+    await send(tab, LEAD["id"], "HTTP")
+    await expect(row(tab).locator(".state")).to_have_text("Forwarded")
+    await tab.get_by_label("Notifications are dropped").check()
+    await expect(tab.locator("#faulty")).to_have_text("Faults are active.")
+    await send(tab, LEAD["id"], "Signed webhook")
+    await expect(tab.locator("#sent")).to_have_text("Changed in Partner Center. Its notification was dropped.")
+    await expect(row(tab).locator(".state")).to_have_text("Changed, and not announced")
+    await tab.get_by_role("button", name="Reconcile now").click()
+    await expect(row(tab).locator(".state")).to_have_text("Forwarded")
+    await expect(tab.locator("#faulty")).to_have_text("Reconciled: 1 changed, 1 requested.")
+    trail = row(tab).locator(".trail")
+    await expect(trail).to_contain_text(re.compile(r"notification dropped.*found by reconciliation.*fetch: 200"))
+    await expect(trail).to_contain_text("changed: etag, updatedAt")
+    await row(tab).get_by_role("button", name="Event").click()
+    await expect(tab.locator("#json")).to_contain_text('"changed": "etag,updatedAt"')
+    await expect(tab.locator("#json")).to_contain_text('"cause": "reconcile"')
+
+
 async def test_a_fault_set_outside_the_page_is_shown(tab: Tab, stack: Stack) -> None:
     stack.partner_center.faults[ANY] = Fault("reset")
     await expect(tab.get_by_label("Another fault")).to_be_checked()
@@ -293,11 +312,13 @@ async def test_everything_works_with_the_keyboard_alone(tab: Tab) -> None:
     await tab.keyboard.press("Enter")
     button = row(tab, OTHER["name"]).get_by_role("button", name="Event")
     await expect(button).to_be_visible()
-    for label in ("No fault", "No new tokens", "The events queue refuses"):
+    for label in ("No fault", "Notifications are dropped", "No new tokens", "The events queue refuses"):
         await tab.keyboard.press("Tab")
         await expect(tab.get_by_label(label)).to_be_focused()
     await tab.keyboard.press("Tab")
     await expect(tab.get_by_role("button", name="Clear faults")).to_be_focused()
+    await tab.keyboard.press("Tab")
+    await expect(tab.get_by_role("button", name="Reconcile now")).to_be_focused()
     await tab.keyboard.press("Tab")
     await expect(button).to_be_focused()
     await tab.keyboard.press("Enter")
