@@ -209,8 +209,9 @@ class PartnerCenterServer:
             whole = json.dumps(self.referrals.get(referral_id)).encode()
             partial = web.StreamResponse(headers={"Content-Length": str(len(whole))})
             partial.content_type = "application/json"
-            await partial.prepare(request)
-            await partial.write(whole[: len(whole) // 2])
+            with contextlib.suppress(ConnectionError):  # the client is gone already
+                await partial.prepare(request)
+                await partial.write(whole[: len(whole) // 2])
         if request.transport:
             request.transport.abort()
 
