@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Compiled files are kept, whatever the environment says: without them every test process compiles every test again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run unit test endurance chaos missed backfill outage fuzz check audit bench schemas screenshot messages lock clean setup setup-run setup-azurite setup-tests
+.PHONY: help run unit test endurance chaos missed backfill outage fuzz check audit bench schemas screenshot messages lock clean setup setup-run setup-azurite setup-tests setup-peer
 
 help: ## list what there is
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -51,7 +51,7 @@ check: setup ## lint, check formatting, types, spelling, workflows and scripts
 	@$(BIN)/check-jsonschema -q --builtin-schema vendor.dependabot .github/dependabot.yml
 	@$(BIN)/shellcheck infra/federated-credential.sh .ci/run
 
-bench: setup-azurite ## print what the code costs, beside its floor
+bench: setup-peer ## print what a referral costs, beside other programs
 	@$(BIN)/python -m benchmarks
 
 schemas: setup ## write the JSON Schemas, OpenAPI and AsyncAPI anew
@@ -68,6 +68,7 @@ lock: setup ## pin the newest versions that pyproject.toml allows, with their ha
 	@$(LOCK) --python-version 3.11 pyproject.toml --extra cli --group run --group dev -c local_stack/requirements.txt -o requirements-dev.txt
 	@$(LOCK) --python-version 3.13 --no-deps --group worker -o local_stack/requirements-worker.txt
 	@$(LOCK) --python-version 3.11 --group node -o local_stack/requirements-node.txt
+	@$(LOCK) --python-version 3.11 --no-deps --group peer -o benchmarks/requirements-peer.txt
 
 audit: setup ## look for known vulnerabilities in what is installed here and in what is deployed
 	@$(BIN)/pip-audit --require-hashes --disable-pip -r requirements.txt
@@ -84,6 +85,9 @@ setup-run:
 
 setup-azurite:
 	@$(PYTHON) scripts/bootstrap.py --azurite
+
+setup-peer:
+	@$(PYTHON) scripts/bootstrap.py --peer
 
 setup-tests:
 	@$(PYTHON) scripts/bootstrap.py --azurite --tests

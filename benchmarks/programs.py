@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from benchmarks.documents import SEED_ID
+from benchmarks.documents import SEED_ID, TOKEN_LENGTH
 
 Forward = Callable[[], Awaitable[None]]
 WARM_UP = 200
@@ -27,8 +27,8 @@ WARM_UP = 200
 
 
 @contextlib.asynccontextmanager
-async def floor() -> AsyncIterator[Forward]:
-    """The two HTTP calls alone, with bare aiohttp: bytes passed through unread, no token, no log."""
+async def bare() -> AsyncIterator[Forward]:
+    """The two HTTP calls with bare aiohttp: bytes passed through unread, no header of its own, no token."""
     import aiohttp  # noqa: PLC0415 - as of each program, only what it needs itself
 
     get, put = os.environ["REFERRALS_URL"].format(referralId=SEED_ID), f"{os.environ['EVENTS_URL']}/messages"
@@ -38,6 +38,26 @@ async def floor() -> AsyncIterator[Forward]:
             async with session.get(get) as answer:
                 body = await answer.read()
             async with session.post(put, data=body) as answer:
+                await answer.read()
+
+        yield forward
+
+
+@contextlib.asynccontextmanager
+async def floor() -> AsyncIterator[Forward]:
+    """The two HTTP calls as they have to be: a new ID for each GET, tokens, and a message as long as the event's."""
+    import uuid  # noqa: PLC0415
+
+    import aiohttp  # noqa: PLC0415
+
+    get, put = os.environ["REFERRALS_URL"].format(referralId=SEED_ID), f"{os.environ['EVENTS_URL']}/messages"
+    token, message = {"Authorization": f"Bearer {'t' * TOKEN_LENGTH}"}, b"x" * int(os.environ["MESSAGE_BYTES"])
+    async with aiohttp.ClientSession() as session:
+
+        async def forward() -> None:
+            async with session.get(get, headers={**token, "client-request-id": str(uuid.uuid4())}) as answer:
+                await answer.read()
+            async with session.post(put, data=message, headers=token) as answer:
                 await answer.read()
 
         yield forward
@@ -151,6 +171,7 @@ def _account() -> tuple[str, str]:
 
 
 PROGRAMS = {
+    "bare": bare,
     "floor": floor,
     "app": app,
     "app-less-read": app_without("read"),

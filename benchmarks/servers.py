@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from aiohttp import web
 
-from benchmarks.documents import referral
+from benchmarks.documents import DOCUMENTS, TOKEN_LENGTH
 from local_stack.stand_ins.certificates import Authority
 from local_stack.stand_ins.serving import HOST
 
@@ -28,26 +28,45 @@ Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
 async def _referral(request: web.BaseRequest) -> web.StreamResponse:
-    """A referral of `size` bytes after `delay` seconds."""
-    parts = request.path.split("/")  # /{size}/{delay}/{referralId}
+    """A document after `delay` seconds."""
+    parts = request.path.split("/")  # /{document}/{delay}/{referralId}
     await asyncio.sleep(float(parts[2]))
-    return web.Response(body=_documents[int(parts[1])], content_type="application/json")
+    return web.Response(body=DOCUMENTS[parts[1]], content_type="application/json")
 
 
-async def _message(request: web.BaseRequest) -> web.StreamResponse:
-    await request.read()
-    return web.Response(status=201, body=_PUT, content_type="application/xml")
+class _Queues:
+    """Takes messages, and counts them."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._waiting: list[tuple[int, asyncio.Future[None]]] = []
+
+    async def respond(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Take a message; or answer `GET /{count}`, with how many there are, as soon as there are so many."""
+        if request.method == "GET":
+            await self._reach(int(request.path.strip("/")))
+            return web.json_response(self._count)
+        await request.read()
+        self._count += 1
+        for count, reached in self._waiting:
+            if self._count >= count and not reached.done():
+                reached.set_result(None)
+        return web.Response(status=201, body=_PUT, content_type="application/xml")
+
+    async def _reach(self, count: int) -> None:
+        if self._count < count:
+            waiter = count, asyncio.get_running_loop().create_future()
+            self._waiting.append(waiter)
+            await waiter[1]
+            self._waiting.remove(waiter)
 
 
 async def _token(request: web.BaseRequest) -> web.StreamResponse:
     resource = parse_qs(request.query_string)["resource"][0]
     expires = str(int(time.time()) + 24 * _HOUR)
     return web.json_response(
-        {"access_token": "t" * 1500, "expires_on": expires, "resource": resource, "token_type": "Bearer"}
+        {"access_token": "t" * TOKEN_LENGTH, "expires_on": expires, "resource": resource, "token_type": "Bearer"}
     )
-
-
-_documents = {size: referral(size) for size in (2_000, 20_000)}
 
 
 async def _serve() -> None:
@@ -56,7 +75,7 @@ async def _serve() -> None:
         urls = {}
         for name, handler, tls in (
             ("upstream", _referral, authority.server_context()),
-            ("queues", _message, authority.server_context()),
+            ("queues", _Queues().respond, authority.server_context()),
             ("identity", _token, None),
         ):
             runner = web.ServerRunner(web.Server(handler))
@@ -71,7 +90,7 @@ async def _serve() -> None:
 def _settings(urls: dict[str, str], root: str) -> dict[str, str]:
     return {
         "REFERRALS_AUTH": "managed-identity",
-        "REFERRALS_URL": f"{urls['upstream']}/2000/0/{{referralId}}",
+        "REFERRALS_URL": f"{urls['upstream']}/seed/0/{{referralId}}",
         "EVENTS_URL": f"{urls['queues']}/account/referral-events",
         "REJECTS_URL": f"{urls['queues']}/account/referral-rejects",
         "REQUESTS_URL": f"{urls['queues']}/account/referral-requests",

@@ -4,6 +4,7 @@
     python3 scripts/bootstrap.py            # the Python packages of linters and unit tests, too, but no Azurite
     python3 scripts/bootstrap.py --azurite  # both, for everything that tests the app in its host
     python3 scripts/bootstrap.py --tests    # and what people use on the contracts: linters, generators, SDKs
+    python3 scripts/bootstrap.py --peer     # and what the benchmark compares with, where it can be installed
 
 Needs no package itself. Prints each step and what it downloads, and does nothing when everything is already there.
 """
@@ -28,9 +29,10 @@ declares. Its dependencies are in local_stack/requirements.txt.
 """
 
 NODE = "local_stack/requirements-node.txt"
+PEER = "benchmarks/requirements-peer.txt"
 NODE_TESTS = ROOT / "tests" / "contracts" / "node"
 PYTHON_INPUTS = (RUN, DEV, WORKER, "pyproject.toml", "scripts/bootstrap.py")
-SIZES = {"run": (20, 150), "dev": (170, 600), "azurite": (30, 80), "tests": (120, 400)}
+SIZES = {"run": (20, 150), "dev": (170, 600), "azurite": (30, 80), "tests": (120, 400), "peer": (120, 400)}
 """Of each part: megabytes to download and on disk, measured on Linux with Python 3.11."""
 
 OLDEST_PYTHON = (3, 11)
@@ -64,6 +66,7 @@ def _set_up(parts: "set[str]") -> None:
         "dev": (VENV / "set-up-dev", fingerprint),
         "azurite": (VENV / "azurite" / "set-up", _fingerprint("", ROOT / "local_stack" / "package-lock.json")),
         "tests": (VENV / "contracts" / "set-up", _fingerprint("", NODE_TESTS / "package-lock.json")),
+        "peer": (VENV / "set-up-peer", _fingerprint(sys.version, ROOT / PEER)),
     }
     wanted = [name for name in stamps if name in {"run", *parts}]
     is_new = not _is_current(*stamps["run"])
@@ -73,7 +76,13 @@ def _set_up(parts: "set[str]") -> None:
     download, disk = (sum(SIZES[name][kind] for name in missing) for kind in (0, 1))
     print(f"Setting up in .venv, once: about {download} MB to download, {disk} MB on disk.", flush=True)
     for name in missing:
-        INSTALLERS[name]()
+        try:
+            INSTALLERS[name]()
+        except SetUpError as error:
+            if name != "peer":
+                raise
+            print(f"{error}\nThe benchmark goes on without Redpanda Connect.", flush=True)
+            continue
         stamp, content = stamps[name]
         stamp.write_text(content)
     print("Set up.\n", flush=True)
@@ -106,7 +115,17 @@ def _install_tests() -> None:
     _install_npm("API linters and generators", NODE_TESTS, VENV / "contracts")
 
 
-INSTALLERS = {"run": _install_run, "dev": _install_dev, "azurite": _install_azurite, "tests": _install_tests}
+def _install_peer() -> None:
+    _pip("Installing Redpanda Connect", "--require-hashes", "--no-deps", "-r", PEER)
+
+
+INSTALLERS = {
+    "run": _install_run,
+    "dev": _install_dev,
+    "azurite": _install_azurite,
+    "tests": _install_tests,
+    "peer": _install_peer,
+}
 """In this order: each needs those before it."""
 
 

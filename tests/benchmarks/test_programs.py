@@ -1,0 +1,39 @@
+"""The benchmark's programs do what they are measured at."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from benchmarks import peer, starts
+from benchmarks.__main__ import asking_for, measure, servers
+from benchmarks.documents import DOCUMENTS
+
+pytestmark = pytest.mark.e2e  # each program is a process of its own
+
+
+@pytest.fixture(scope="module")
+def environment() -> Iterator[dict[str, str]]:
+    with servers() as environment:
+        yield environment
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_the_app_forwards_each_document(environment: dict[str, str], document: str) -> None:
+    (measured,) = measure(asking_for(environment, document), "app", 2, 8)
+    assert measured["cpu"] > 0
+
+
+@pytest.mark.parametrize("program", ["bare", "floor", "app-less-all", "sdk"])
+def test_each_program_takes_referrals_to_the_queue(environment: dict[str, str], program: str) -> None:
+    (measured,) = measure(asking_for(environment), program, 2, 8)
+    assert measured["cpu"] > 0
+
+
+@pytest.mark.skipif(not peer.is_installed(), reason="Redpanda Connect is not installed")
+def test_the_peer_takes_referrals_to_the_queue(environment: dict[str, str]) -> None:
+    (measured,) = measure(asking_for(environment), "peer", 2, 8)
+    assert measured["cpu"] > 0
+
+
+def test_a_first_referral_is_forwarded_by_a_new_process(environment: dict[str, str]) -> None:
+    assert set(starts.rounds(environment, 1)) >= {"the four packages", "function_app, and a first referral"}
