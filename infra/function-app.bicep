@@ -1,22 +1,39 @@
 // The app, on Flex Consumption. Its inbound side is public: Partner Center has to reach the webhook.
-param token string
+@minLength(13)
+@maxLength(13)
+param suffix string
 param location string
-param tags object
-param identityId string
-param clientId string
-param hostStorageName string
-param packageContainerUrl string
-param insightsConnection string
-param subnetId string
+param tags { *: string }
+param isPrivate bool
+param zoneRedundant bool
 param pythonVersion string
 param instanceMemory int
 param maximumInstances int
 param httpConcurrency int
 param alwaysReady int
-param appSettings object
+param packageContainerUrl string
+param blobServiceUrl string
 
-resource plan 'Microsoft.Web/serverfarms@2024-04-01' = {
-  name: 'plan-${token}'
+@description('App settings that are parameters of the installation.')
+param settings { *: string }
+
+@description('App settings that other resources give: queues, table and vault.')
+param connections { *: string }
+
+resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' existing = {
+  name: 'id-${suffix}'
+}
+
+resource insights 'Microsoft.Insights/components@2020-02-02' existing = {
+  name: 'appi-${suffix}'
+}
+
+resource workspace 'Microsoft.OperationalInsights/workspaces@2026-03-01' existing = {
+  name: 'log-${suffix}'
+}
+
+resource plan 'Microsoft.Web/serverfarms@2025-03-01' = {
+  name: 'plan-${suffix}'
   location: location
   tags: tags
   kind: 'functionapp'
@@ -24,25 +41,29 @@ resource plan 'Microsoft.Web/serverfarms@2024-04-01' = {
     name: 'FC1'
     tier: 'FlexConsumption'
   }
-  properties: { reserved: true }
+  properties: {
+    reserved: true
+    zoneRedundant: zoneRedundant
+  }
 }
 
-resource app 'Microsoft.Web/sites@2024-04-01' = {
-  name: 'func-${token}'
+resource app 'Microsoft.Web/sites@2025-03-01' = {
+  name: 'func-${suffix}'
   location: location
   tags: union(tags, { 'azd-service-name': 'referrals' })
   kind: 'functionapp,linux'
   identity: {
     type: 'UserAssigned'
-    userAssignedIdentities: { '${identityId}': {} }
+    userAssignedIdentities: { '${identity.id}': {} }
   }
   properties: {
     serverFarmId: plan.id
     httpsOnly: true
-    virtualNetworkSubnetId: empty(subnetId) ? null : subnetId
+    clientAffinityEnabled: false
+    virtualNetworkSubnetId: isPrivate ? resourceId('Microsoft.Network/virtualNetworks/subnets', 'vnet-${suffix}', 'app') : null
     siteConfig: {
       minTlsVersion: '1.2'
-      ftpsState: 'Disabled'
+      http20Enabled: true
     }
     functionAppConfig: {
       runtime: { name: 'python', version: pythonVersion }
@@ -52,7 +73,7 @@ resource app 'Microsoft.Web/sites@2024-04-01' = {
           value: packageContainerUrl
           authentication: {
             type: 'UserAssignedIdentity'
-            userAssignedIdentityResourceId: identityId
+            userAssignedIdentityResourceId: identity.id
           }
         }
       }
@@ -67,26 +88,44 @@ resource app 'Microsoft.Web/sites@2024-04-01' = {
     }
   }
 
-  resource settings 'config' = {
+  // The host needs blobs alone. With AzureWebJobsStorage__accountName it would also use queues and tables, for which it has no roles
+  resource appSettings 'config' = {
     name: 'appsettings'
-    properties: union(appSettings, {
-      AzureWebJobsStorage__accountName: hostStorageName
+    properties: union(settings, connections, {
+      AZURE_CLIENT_ID: identity.properties.clientId
+      ReferralRequests__credential: 'managedidentity'
+      ReferralRequests__clientId: identity.properties.clientId
+      AzureWebJobsStorage__blobServiceUri: blobServiceUrl
       AzureWebJobsStorage__credential: 'managedidentity'
-      AzureWebJobsStorage__clientId: clientId
-      APPLICATIONINSIGHTS_CONNECTION_STRING: insightsConnection
-      APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${clientId};Authorization=AAD'
+      AzureWebJobsStorage__clientId: identity.properties.clientId
+      APPLICATIONINSIGHTS_CONNECTION_STRING: insights.properties.ConnectionString
+      APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identity.properties.clientId};Authorization=AAD'
     })
   }
 
-  // Nobody deploys with a password
+  // Nobody deploys with a password. One change of the site after the other: at the same time they end with a conflict
   resource ftp 'basicPublishingCredentialsPolicies' = {
     name: 'ftp'
     properties: { allow: false }
+    dependsOn: [appSettings]
   }
 
   resource scm 'basicPublishingCredentialsPolicies' = {
     name: 'scm'
     properties: { allow: false }
+    dependsOn: [ftp]
+  }
+}
+
+#disable-next-line use-recent-api-versions // the released version is of 2016
+resource diagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
+  name: 'host'
+  scope: app
+  properties: {
+    workspaceId: workspace.id
+    logs: [
+      { category: 'FunctionAppLogs', enabled: true }
+    ]
   }
 }
 

@@ -1,275 +1,297 @@
-// One installation: an app that takes referrals to queues, and all it needs. Nothing in it holds a secret.
+// One installation: an app that takes referrals to queues, and all it needs. Nothing in it is a secret.
+// Set parameters with `azd env set`: main.parameters.json has the name of each variable.
 targetScope = 'subscription'
 
-@minLength(1)
-@maxLength(20)
-@description('The name of the installation, such as prod. It is part of every resource\'s name.')
+@maxLength(64)
+@description('Name of the installation, such as prod. It is part of the resource group\'s name, and a hash of it of all others.')
 param environmentName string
 
-@description('The region. It must offer Flex Consumption.')
+@description('Region. The list has those that offer Flex Consumption: az functionapp list-flexconsumption-locations.')
+@allowed([
+  'australiaeast'
+  'australiasoutheast'
+  'brazilsouth'
+  'canadacentral'
+  'centralindia'
+  'centralus'
+  'eastasia'
+  'eastus'
+  'eastus2'
+  'francecentral'
+  'germanywestcentral'
+  'italynorth'
+  'japaneast'
+  'koreacentral'
+  'northcentralus'
+  'northeurope'
+  'norwayeast'
+  'southafricanorth'
+  'southcentralus'
+  'southeastasia'
+  'southindia'
+  'spaincentral'
+  'swedencentral'
+  'uaenorth'
+  'uksouth'
+  'ukwest'
+  'westcentralus'
+  'westeurope'
+  'westus'
+  'westus2'
+  'westus3'
+])
+@metadata({ azd: { type: 'location' } })
 param location string
 
-@description('Where the three queues are: storage or servicebus. See docs/queues.md.')
+@description('Kind of the three queues. See docs/queues.md.')
 @allowed(['storage', 'servicebus'])
 param queueKind string = 'storage'
 
 @description('Whether the app reaches storage, queues and vault through private endpoints only. Service Bus is Premium then.')
 param privateNetwork bool = false
 
-@description('Whom alerts are mailed to. Empty: alerts are raised, and nobody is told.')
+@description('Address that alerts are mailed to. Required where the name of the installation starts with prod.')
 param alertEmail string = ''
 
+@description('Redundancy of queues and table. Empty: ZRS where the region has zones, else LRS.')
+@allowed(['', 'Standard_LRS', 'Standard_ZRS', 'Standard_GZRS'])
+param queueRedundancy string = ''
+
+@description('Whether the app and its host\'s storage are spread over the zones of the region.')
+param zoneRedundant bool = false
+
+@description('Whether the storage account of the queues has a lock against deletion.')
+param deleteLock bool = false
+
+@description('recover brings back a deleted vault. The hook before provisioning sets it.')
+@allowed(['default', 'recover'])
+param vaultCreateMode string = 'default'
+
+@description('Object ID of the operator or group that may read events and replay rejects. Empty: nobody.')
+param principalId string = ''
+
+@allowed(['User', 'Group', 'ServicePrincipal'])
+param principalType string = 'User'
+
+@description('GB of logs per day. Beyond it Azure drops logs until the next day.')
+@minValue(1)
+param dailyLogLimit int = 5
+
 @description('Tags of every resource.')
-param tags object = {}
+param tags { *: string } = {}
 
-// Scale: see docs/deploy.md. Partner Center throttles long before any of this does.
-
-@description('MB of memory of an instance.')
+@description('MB of memory of an instance. On scale see docs/deploy.md.')
 @allowed([512, 2048, 4096])
 param instanceMemory int = 2048
 
-@description('How many instances there may be at once.')
+@description('Instances of each group that scales by itself: HTTP functions, queue trigger, timer. Azure may refuse less than 40.')
 @minValue(1)
-@maxValue(1000)
 param maximumInstances int = 40
 
-@description('HTTP requests that one instance takes at once.')
+@description('HTTP requests that one instance processes at once.')
 @minValue(1)
-@maxValue(1000)
 param httpConcurrency int = 32
 
-@description('Instances that wait for HTTP requests without being asked. Each costs by the hour.')
-@minValue(0)
+@description('Instances that always wait for HTTP requests. Each costs by the hour.')
 param alwaysReady int = 0
 
 @allowed(['3.11', '3.12', '3.13'])
 param pythonVersion string = '3.12'
 
-// The app's settings, with the app's own defaults. Empty: not set. docs/settings.md says what each means.
+// The app's settings: docs/settings.md says what each means. Empty: the app's own default.
 
-param referralsUrl string = 'https://api.partner.microsoft.com/v1.0/engagements/referrals/{referralId}'
-param referralsScope string = 'https://api.partner.microsoft.com/.default'
-
-@allowed(['managed-identity', 'app-user', 'federated-app'])
+@description('Whose tokens Partner Center gets: app-user for today\'s API. See docs/credentials.md.')
+@allowed(['app-user', 'federated-app', 'managed-identity'])
 param referralsAuth string
+
+@description('Tenant ID of the app registration, for app-user and federated-app.')
 param referralsAppTenantId string = ''
+
+@description('Client ID of the app registration, for app-user and federated-app.')
 param referralsAppClientId string = ''
 
+@description('The call, with {referralId}. Empty: today\'s referrals API.')
+param referralsUrl string = ''
+param referralsScope string = ''
+
+@description('Whether people appear in events. See docs/security.md.')
 @allowed(['full', 'contactable', 'consented', 'none'])
 param referralContacts string = 'full'
-param webhookCertificateHosts string = '3psostorageacct.blob.core.windows.net'
+param webhookUrl string = ''
+param webhookApi string = ''
+param webhookCertificateHosts string = ''
 param webhookExtraRoots string = ''
 param webhookMaxAge string = ''
-param retryBudget string = '20'
-param deferralSchedule string = '10,60,300,1800,7200,21600,43200,86400'
+param retryBudget string = ''
+param deferralSchedule string = ''
 
 @description('Whether a table remembers what was forwarded: see docs/operations.md.')
 param withState bool = true
 param stateRetentionDays int = 400
-param reconcileSchedule string = '0 17 * * * *'
-param backfillRate int = 5
-param webhookUrl string = ''
-param webhookApi string = 'https://api.partnercenter.microsoft.com'
+param reconcileSchedule string = ''
+param backfillRate string = ''
 param serviceBusMaxMessage int = 262144
 param serviceBusMaxDeliveryCount int = 10
 
-var token = toLower(uniqueString(subscription().id, environmentName, location))
+var suffix = toLower(uniqueString(subscription().id, environmentName, location))
 var allTags = union(tags, { 'azd-env-name': environmentName })
 var needsVault = referralsAuth == 'app-user'
+var hasZones = !contains(['australiasoutheast', 'northcentralus', 'southindia', 'ukwest', 'westcentralus', 'westus'], location)
+var queueStorage = empty(queueRedundancy) ? (hasZones ? 'Standard_ZRS' : 'Standard_LRS') : queueRedundancy
 
-resource group 'Microsoft.Resources/resourceGroups@2024-03-01' = {
+// Wrong combinations are refused here, before anything is created
+
+var appTenantId = referralsAuth != 'managed-identity' && empty(referralsAppTenantId)
+  ? fail('REFERRALS_AUTH=${referralsAuth} needs REFERRALS_APP_TENANT_ID')
+  : referralsAppTenantId
+var appClientId = referralsAuth != 'managed-identity' && empty(referralsAppClientId)
+  ? fail('REFERRALS_AUTH=${referralsAuth} needs REFERRALS_APP_CLIENT_ID')
+  : referralsAppClientId
+var operatorsEmail = startsWith(toLower(environmentName), 'prod') && empty(alertEmail)
+  ? fail('${environmentName} is production by its name, and needs ALERT_EMAIL')
+  : alertEmail
+var appZoneRedundant = zoneRedundant && !hasZones ? fail('ZONE_REDUNDANT=true: ${location} has no zones') : zoneRedundant
+var hostStorage = appZoneRedundant ? 'Standard_ZRS' : 'Standard_LRS'
+var readyInstances = alwaysReady > maximumInstances ? fail('ALWAYS_READY is more than MAXIMUM_INSTANCES') : alwaysReady
+
+resource group 'Microsoft.Resources/resourceGroups@2025-04-01' = {
   name: 'rg-referrals-${environmentName}'
   location: location
   tags: allTags
 }
 
-module monitoring 'monitoring.bicep' = {
-  name: 'monitoring'
+module identity 'identity.bicep' = {
   scope: group
-  params: {
-    token: token
-    location: location
-    tags: allTags
-  }
+  params: { suffix: suffix, location: location, tags: allTags }
 }
 
-module identity 'identity.bicep' = {
-  name: 'identity'
+module monitoring 'monitoring.bicep' = {
   scope: group
-  params: {
-    token: token
-    location: location
-    tags: allTags
-    insightsName: monitoring.outputs.insightsName
-  }
+  params: { suffix: suffix, location: location, tags: allTags, dailyLogLimit: dailyLogLimit }
+  dependsOn: [identity]
 }
 
 module network 'network.bicep' = if (privateNetwork) {
-  name: 'network'
   scope: group
-  params: {
-    token: token
-    location: location
-    tags: allTags
-  }
+  params: { suffix: suffix, location: location, tags: allTags }
 }
 
 module host 'host-storage.bicep' = {
-  name: 'host-storage'
   scope: group
-  params: {
-    token: token
-    location: location
-    tags: allTags
-    principalId: identity.outputs.principalId
-    workspaceId: monitoring.outputs.workspaceId
-    isPrivate: privateNetwork
-    endpointSubnetId: privateNetwork ? network!.outputs.endpointSubnetId : ''
-    networkId: privateNetwork ? network!.outputs.networkId : ''
-  }
+  params: { suffix: suffix, location: location, tags: allTags, isPrivate: privateNetwork, redundancy: hostStorage }
+  dependsOn: [identity, monitoring, network]
 }
 
 module storageQueues 'storage-queues.bicep' = if (queueKind == 'storage') {
-  name: 'storage-queues'
   scope: group
   params: {
-    token: token
+    suffix: suffix
     location: location
     tags: allTags
-    principalId: identity.outputs.principalId
-    workspaceId: monitoring.outputs.workspaceId
     isPrivate: privateNetwork
-    endpointSubnetId: privateNetwork ? network!.outputs.endpointSubnetId : ''
-    networkId: privateNetwork ? network!.outputs.networkId : ''
+    redundancy: queueStorage
+    deleteLock: deleteLock
+    principalId: principalId
+    principalType: principalType
   }
+  dependsOn: [identity, monitoring, network]
 }
 
 module serviceBus 'service-bus.bicep' = if (queueKind == 'servicebus') {
-  name: 'service-bus'
   scope: group
   params: {
-    token: token
+    suffix: suffix
     location: location
     tags: allTags
-    principalId: identity.outputs.principalId
-    workspaceId: monitoring.outputs.workspaceId
     isPrivate: privateNetwork
-    endpointSubnetId: privateNetwork ? network!.outputs.endpointSubnetId : ''
-    networkId: privateNetwork ? network!.outputs.networkId : ''
     maxDeliveryCount: serviceBusMaxDeliveryCount
+    principalId: principalId
+    principalType: principalType
   }
+  dependsOn: [identity, monitoring, network]
 }
 
 module state 'state-table.bicep' = if (withState) {
-  name: 'state-table'
   scope: group
-  params: {
-    token: token
-    location: location
-    tags: allTags
-    principalId: identity.outputs.principalId
-    workspaceId: monitoring.outputs.workspaceId
-    isPrivate: privateNetwork
-    endpointSubnetId: privateNetwork ? network!.outputs.endpointSubnetId : ''
-    networkId: privateNetwork ? network!.outputs.networkId : ''
-  }
+  params: { suffix: suffix, location: location, tags: allTags, isPrivate: privateNetwork, redundancy: queueStorage }
+  dependsOn: [identity, monitoring, network]
 }
 
 module vault 'vault.bicep' = if (needsVault) {
-  name: 'vault'
   scope: group
-  params: {
-    token: token
-    location: location
-    tags: allTags
-    principalId: identity.outputs.principalId
-    workspaceId: monitoring.outputs.workspaceId
-    isPrivate: privateNetwork
-    endpointSubnetId: privateNetwork ? network!.outputs.endpointSubnetId : ''
-    networkId: privateNetwork ? network!.outputs.networkId : ''
-  }
+  params: { suffix: suffix, location: location, tags: allTags, isPrivate: privateNetwork, createMode: vaultCreateMode }
+  dependsOn: [identity, monitoring, network]
 }
 
 var queues = queueKind == 'storage' ? storageQueues!.outputs.queues : serviceBus!.outputs.queues
 
 module app 'function-app.bicep' = {
-  name: 'function-app'
   scope: group
   params: {
-    token: token
+    suffix: suffix
     location: location
     tags: allTags
-    identityId: identity.outputs.id
-    clientId: identity.outputs.clientId
-    hostStorageName: host.outputs.name
-    packageContainerUrl: host.outputs.packageContainerUrl
-    insightsConnection: monitoring.outputs.insightsConnection
-    subnetId: privateNetwork ? network!.outputs.appSubnetId : ''
+    isPrivate: privateNetwork
+    zoneRedundant: appZoneRedundant
     pythonVersion: pythonVersion
     instanceMemory: instanceMemory
     maximumInstances: maximumInstances
     httpConcurrency: httpConcurrency
-    alwaysReady: alwaysReady
-    appSettings: union(queues.connection, {
-      EVENTS_URL: queues.eventsUrl
-      REJECTS_URL: queues.rejectsUrl
-      REQUESTS_URL: queues.requestsUrl
-      REFERRAL_REQUESTS_QUEUE: queues.requestsName
-      ReferralRequests__credential: 'managedidentity'
-      ReferralRequests__clientId: identity.outputs.clientId
-      AZURE_CLIENT_ID: identity.outputs.clientId
+    alwaysReady: readyInstances
+    packageContainerUrl: host.outputs.packageContainerUrl
+    blobServiceUrl: host.outputs.blobServiceUrl
+    settings: {
       AZURE_AUTHORITY_HOST: environment().authentication.loginEndpoint
       REFERRALS_URL: referralsUrl
       REFERRALS_SCOPE: referralsScope
       REFERRALS_AUTH: referralsAuth
-      REFERRALS_APP_TENANT_ID: referralsAppTenantId
-      REFERRALS_APP_CLIENT_ID: referralsAppClientId
-      REFERRALS_REFRESH_TOKEN_SECRET: needsVault ? vault!.outputs.secretUrl : ''
-      STATE_URL: withState ? state!.outputs.tableUrl : ''
+      REFERRALS_APP_TENANT_ID: appTenantId
+      REFERRALS_APP_CLIENT_ID: appClientId
+      REFERRALS_RETRY_BUDGET: retryBudget
+      REFERRALS_DEFERRAL_SCHEDULE: deferralSchedule
+      REFERRAL_CONTACTS: referralContacts
       STATE_RETENTION_DAYS: string(stateRetentionDays)
       RECONCILE_SCHEDULE: reconcileSchedule
-      BACKFILL_RATE: string(backfillRate)
+      BACKFILL_RATE: backfillRate
       WEBHOOK_URL: webhookUrl
       WEBHOOK_API: webhookApi
-      REFERRAL_CONTACTS: referralContacts
       WEBHOOK_CERTIFICATE_HOSTS: webhookCertificateHosts
       WEBHOOK_EXTRA_ROOTS: webhookExtraRoots
       WEBHOOK_MAX_AGE: webhookMaxAge
-      REFERRALS_RETRY_BUDGET: retryBudget
-      REFERRALS_DEFERRAL_SCHEDULE: deferralSchedule
       SERVICE_BUS_MAX_MESSAGE: string(serviceBusMaxMessage)
       SERVICE_BUS_MAX_DELIVERY_COUNT: string(serviceBusMaxDeliveryCount)
+    }
+    connections: union(queues.connection, {
+      EVENTS_URL: queues.eventsUrl
+      REJECTS_URL: queues.rejectsUrl
+      REQUESTS_URL: queues.requestsUrl
+      REFERRAL_REQUESTS_QUEUE: queues.requestsName
+      STATE_URL: withState ? state!.outputs.tableUrl : ''
+      REFERRALS_REFRESH_TOKEN_SECRET: needsVault ? vault!.outputs.secretUrl : ''
     })
   }
+  dependsOn: [identity, monitoring, network]
 }
 
 module alerts 'alerts.bicep' = {
-  name: 'alerts'
   scope: group
   params: {
-    token: token
+    suffix: suffix
     location: location
     tags: allTags
-    workspaceId: monitoring.outputs.workspaceId
-    email: alertEmail
+    email: operatorsEmail
     onStorage: queueKind == 'storage'
-    namespaceId: queueKind == 'servicebus' ? serviceBus!.outputs.namespaceId : ''
+    appUrl: app.outputs.url
   }
+  dependsOn: [monitoring]
 }
 
-module workbook 'workbook.bicep' = {
-  name: 'workbook'
-  scope: group
-  params: {
-    location: location
-    tags: allTags
-    workspaceId: monitoring.outputs.workspaceId
-  }
-}
-
+output AZURE_LOCATION string = location
+output AZURE_TENANT_ID string = tenant().tenantId
 output AZURE_RESOURCE_GROUP string = group.name
 output APP_NAME string = app.outputs.name
-output WEBHOOK_URL string = '${app.outputs.url}/api/webhooks/partner-center'
+output APP_URL string = app.outputs.url
+output APP_WEBHOOK_URL string = uri(app.outputs.url, 'api/webhooks/partner-center')
 output EVENTS_URL string = queues.eventsUrl
 output REJECTS_URL string = queues.rejectsUrl
 output REQUESTS_URL string = queues.requestsUrl

@@ -1,10 +1,145 @@
-// A network with a subnet for the app to go out by, and one for the private endpoints of what it talks to.
-param token string
+// A network with a subnet for the app's outbound calls, and one for the private endpoints of the services it calls.
+@minLength(13)
+@maxLength(13)
+param suffix string
 param location string
-param tags object
+param tags { *: string }
 
-resource network 'Microsoft.Network/virtualNetworks@2024-01-01' = {
-  name: 'vnet-${token}'
+var appPrefix = '10.0.0.0/24'
+var endpointPrefix = '10.0.1.0/24'
+
+// HTTPS, and AMQP over TLS for the Service Bus trigger
+var servicePorts = ['443', '5671', '5672']
+
+resource appRules 'Microsoft.Network/networkSecurityGroups@2026-03-01' = {
+  name: 'nsg-app-${suffix}'
+  location: location
+  tags: tags
+  properties: {
+    securityRules: [
+      {
+        name: 'AllowEndpoints'
+        properties: {
+          direction: 'Outbound'
+          access: 'Allow'
+          priority: 100
+          protocol: 'Tcp'
+          sourceAddressPrefix: appPrefix
+          sourcePortRange: '*'
+          destinationAddressPrefix: endpointPrefix
+          destinationPortRanges: servicePorts
+        }
+      }
+      {
+        name: 'AllowOwnSubnet'
+        properties: {
+          direction: 'Outbound'
+          access: 'Allow'
+          priority: 110
+          protocol: '*'
+          sourceAddressPrefix: appPrefix
+          sourcePortRange: '*'
+          destinationAddressPrefix: appPrefix
+          destinationPortRange: '*'
+        }
+      }
+      {
+        name: 'AllowHttpsToInternet'
+        properties: {
+          description: 'Partner Center, Entra ID, Azure Monitor'
+          direction: 'Outbound'
+          access: 'Allow'
+          priority: 120
+          protocol: 'Tcp'
+          sourceAddressPrefix: appPrefix
+          sourcePortRange: '*'
+          destinationAddressPrefix: 'Internet'
+          destinationPortRange: '443'
+        }
+      }
+      {
+        name: 'DenyOtherOutbound'
+        properties: {
+          direction: 'Outbound'
+          access: 'Deny'
+          priority: 4000
+          protocol: '*'
+          sourceAddressPrefix: '*'
+          sourcePortRange: '*'
+          destinationAddressPrefix: '*'
+          destinationPortRange: '*'
+        }
+      }
+      {
+        name: 'DenyInternetInbound'
+        properties: {
+          direction: 'Inbound'
+          access: 'Deny'
+          priority: 4000
+          protocol: '*'
+          sourceAddressPrefix: 'Internet'
+          sourcePortRange: '*'
+          destinationAddressPrefix: '*'
+          destinationPortRange: '*'
+        }
+      }
+    ]
+  }
+}
+
+resource endpointRules 'Microsoft.Network/networkSecurityGroups@2026-03-01' = {
+  name: 'nsg-endpoints-${suffix}'
+  location: location
+  tags: tags
+  properties: {
+    securityRules: [
+      {
+        name: 'AllowNetwork'
+        properties: {
+          description: 'The app, and readers and operators in this network or a peered one'
+          direction: 'Inbound'
+          access: 'Allow'
+          priority: 100
+          protocol: 'Tcp'
+          sourceAddressPrefix: 'VirtualNetwork'
+          sourcePortRange: '*'
+          destinationAddressPrefix: endpointPrefix
+          destinationPortRanges: servicePorts
+        }
+      }
+      {
+        name: 'DenyOtherInbound'
+        properties: {
+          direction: 'Inbound'
+          access: 'Deny'
+          priority: 4000
+          protocol: '*'
+          sourceAddressPrefix: '*'
+          sourcePortRange: '*'
+          destinationAddressPrefix: '*'
+          destinationPortRange: '*'
+        }
+      }
+      {
+        name: 'DenyOutbound'
+        properties: {
+          description: 'Endpoints answer, and open no connections'
+          direction: 'Outbound'
+          access: 'Deny'
+          priority: 4000
+          protocol: '*'
+          sourceAddressPrefix: '*'
+          sourcePortRange: '*'
+          destinationAddressPrefix: '*'
+          destinationPortRange: '*'
+        }
+      }
+    ]
+  }
+}
+
+resource network 'Microsoft.Network/virtualNetworks@2026-03-01' = {
+  name: 'vnet-${suffix}'
   location: location
   tags: tags
   properties: {
@@ -13,7 +148,10 @@ resource network 'Microsoft.Network/virtualNetworks@2024-01-01' = {
       {
         name: 'app'
         properties: {
-          addressPrefix: '10.0.0.0/24'
+          addressPrefix: appPrefix
+          networkSecurityGroup: { id: appRules.id }
+          // Partner Center and Entra ID are on the Internet. For a fixed address, put a NAT gateway here
+          defaultOutboundAccess: true
           delegations: [
             {
               name: 'flex'
@@ -25,14 +163,12 @@ resource network 'Microsoft.Network/virtualNetworks@2024-01-01' = {
       {
         name: 'endpoints'
         properties: {
-          addressPrefix: '10.0.1.0/24'
+          addressPrefix: endpointPrefix
+          networkSecurityGroup: { id: endpointRules.id }
+          defaultOutboundAccess: false
           privateEndpointNetworkPolicies: 'Enabled'
         }
       }
     ]
   }
 }
-
-output networkId string = network.id
-output appSubnetId string = network.properties.subnets[0].id
-output endpointSubnetId string = network.properties.subnets[1].id

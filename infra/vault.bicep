@@ -1,21 +1,33 @@
 // The consent of the user for whom the app acts, in mode app-user: one secret, which the app renews.
-param token string
+@minLength(13)
+@maxLength(13)
+param suffix string
 param location string
-param tags object
-param principalId string
-param workspaceId string
+param tags { *: string }
 param isPrivate bool
-param endpointSubnetId string
-param networkId string
 
-resource vault 'Microsoft.KeyVault/vaults@2023-07-01' = {
-  name: 'kv-${token}'
+@description('recover: the vault was deleted in the last 90 days, and comes back with its secret.')
+@allowed(['default', 'recover'])
+param createMode string
+
+resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' existing = {
+  name: 'id-${suffix}'
+}
+
+resource workspace 'Microsoft.OperationalInsights/workspaces@2026-03-01' existing = {
+  name: 'log-${suffix}'
+}
+
+resource vault 'Microsoft.KeyVault/vaults@2026-05-15' = {
+  name: 'kv-${suffix}'
   location: location
   tags: tags
   properties: {
+    createMode: createMode
     tenantId: subscription().tenantId
     sku: { family: 'A', name: 'standard' }
     enableRbacAuthorization: true
+    enableSoftDelete: true
     enablePurgeProtection: true
     softDeleteRetentionInDays: 90
     publicNetworkAccess: isPrivate ? 'Disabled' : 'Enabled'
@@ -23,23 +35,24 @@ resource vault 'Microsoft.KeyVault/vaults@2023-07-01' = {
   }
 }
 
-// Key Vault Secrets Officer: the app reads the refresh token and writes its successor. The vault holds nothing else, and a
-// role cannot be given on a secret before somebody has stored it
+// Key Vault Secrets Officer: the app reads the refresh token and stores its successor. On the vault, which holds nothing else: a role
+// cannot be assigned on a secret that does not exist yet
 resource keepsConsent 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  name: guid(vault.id, principalId, 'b86a8fe4-44ce-4948-aee5-eccb2c155cd7')
+  name: guid(vault.id, identity.id, 'b86a8fe4-44ce-4948-aee5-eccb2c155cd7')
   scope: vault
   properties: {
-    principalId: principalId
+    principalId: identity.properties.principalId
     principalType: 'ServicePrincipal'
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', 'b86a8fe4-44ce-4948-aee5-eccb2c155cd7')
   }
 }
 
+#disable-next-line use-recent-api-versions // the released version is of 2016
 resource diagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
   name: 'audit'
   scope: vault
   properties: {
-    workspaceId: workspaceId
+    workspaceId: workspace.id
     logs: [
       { category: 'AuditEvent', enabled: true }
     ]
@@ -47,17 +60,15 @@ resource diagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' 
 }
 
 module endpoint 'private-endpoint.bicep' = if (isPrivate) {
-  name: 'vault-endpoint'
   params: {
+    suffix: suffix
     name: vault.name
     location: location
     tags: tags
     serviceId: vault.id
     groupId: 'vault'
     zoneName: 'privatelink.vaultcore.azure.net'
-    subnetId: endpointSubnetId
-    networkId: networkId
   }
 }
 
-output secretUrl string = '${vault.properties.vaultUri}secrets/referrals-refresh-token'
+output secretUrl string = uri(vault.properties.vaultUri, 'secrets/referrals-refresh-token')

@@ -1,12 +1,19 @@
 // One page on how the app is doing.
+@minLength(13)
+@maxLength(13)
+param suffix string
 param location string
-param tags object
-param workspaceId string
+param tags { *: string }
+
+resource workspace 'Microsoft.OperationalInsights/workspaces@2026-03-01' existing = {
+  name: 'log-${suffix}'
+}
 
 var charts = [
   { title: 'Referrals by outcome', visualization: 'timechart', query: loadTextContent('queries/outcomes.kql') }
   { title: 'Milliseconds by stage: median and 95th percentile', visualization: 'timechart', query: loadTextContent('queries/latency.kql') }
   { title: 'Deferrals and rejects by reason', visualization: 'barchart', query: loadTextContent('queries/reasons.kql') }
+  { title: 'Seconds from change to event', visualization: 'timechart', query: loadTextContent('queries/delays.kql') }
   { title: 'What Partner Center answered', visualization: 'timechart', query: loadTextContent('queries/statuses.kql') }
 ]
 
@@ -18,7 +25,7 @@ resource workbook 'Microsoft.Insights/workbooks@2023-06-01' = {
   properties: {
     displayName: 'Referrals'
     category: 'workbook'
-    sourceId: workspaceId
+    sourceId: workspace.id
     serializedData: string({
       version: 'Notebook/1.0'
       items: map(charts, chart => {
@@ -35,7 +42,7 @@ resource workbook 'Microsoft.Insights/workbooks@2023-06-01' = {
           visualization: chart.visualization
         }
       })
-      fallbackResourceIds: [workspaceId]
+      fallbackResourceIds: [workspace.id]
     })
   }
 }
