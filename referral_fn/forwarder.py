@@ -63,8 +63,8 @@ class Forwarder:
             outcome = self._deferred(request, RetryableError("upstream-timeout", f"not done within {TIME_LIMIT} s"))
         fields = {**request.log_fields(), **stages.milliseconds}
         if isinstance(outcome, Forwarded):
-            request_id = outcome.upstream.get("requestId")
-            log.info("referral.forwarded", **fields, eventId=outcome.event.id, requestId=request_id)
+            delay, request_id = _seconds_since_change(request), outcome.upstream.get("requestId")
+            log.info("referral.forwarded", **fields, eventId=outcome.event.id, delay=delay, requestId=request_id)
         elif isinstance(outcome, Unchanged):
             log.info("referral.unchanged", **fields, eventId=outcome.event.id)
         else:
@@ -138,3 +138,10 @@ class Forwarder:
             age = (datetime.now(UTC) - request.first_seen).total_seconds()
             delay = max(delay, min(age / 4, schedule[-1]))
         return min(delay * random.uniform(*JITTER), LONGEST_WAIT)  # noqa: S311 - not a secret
+
+
+def _seconds_since_change(request: ReferralRequest) -> float | None:
+    """How long ago the referral changed, as its notification or the list says. None if no change led to the request."""
+    if request.changed_at is None or not request.follows_a_change:
+        return None
+    return round((datetime.now(UTC) - request.changed_at).total_seconds(), 1)

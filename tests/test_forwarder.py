@@ -1,8 +1,10 @@
 """The table of outcomes: what follows from each answer of Partner Center, for a message and for an HTTP caller."""
 
+import dataclasses
 import json
 import re
 import uuid
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +68,31 @@ async def test_a_referral_is_forwarded(forwarder: Forwarder, bus_queues: Queues,
     outcome = await forwarder.forward(request_)
     assert isinstance(outcome, Forwarded)
     assert await bus_queues.events.documents() == [json.loads(outcome.encoded)]
+
+
+@pytest.mark.parametrize(
+    ("cause", "republish", "delay"),
+    [
+        pytest.param("referral-updated", False, 420, id="announced"),
+        pytest.param("reconcile", False, 420, id="detected"),
+        pytest.param("backfill", False, None, id="backfill"),
+        pytest.param("referral-updated", True, None, id="replayed"),
+        pytest.param(None, False, None, id="asked for"),
+    ],
+)
+async def test_the_delay_of_an_event_is_logged_if_a_change_led_to_it(
+    forwarder: Forwarder,
+    request_: ReferralRequest,
+    caplog: pytest.LogCaptureFixture,
+    cause: str | None,
+    republish: bool,
+    delay: int | None,
+) -> None:
+    caplog.set_level("INFO", "referral_fn")
+    changed_at = datetime.now(UTC) - timedelta(minutes=7)
+    await forwarder.forward(dataclasses.replace(request_, cause=cause, changed_at=changed_at, republish=republish))
+    (logged,) = [json.loads(one.message) for one in caplog.records if "referral.forwarded" in one.message]
+    assert logged.get("delay") == (delay and pytest.approx(delay, abs=10))
 
 
 async def test_every_status_has_the_documented_outcome(

@@ -94,6 +94,11 @@ class ReferralRequest:
         """Whether nobody asked for an event: a version that was published already need not be published again."""
         return self.cause in _AUTOMATIC_CAUSES and not self.republish
 
+    @property
+    def follows_a_change(self) -> bool:
+        """Whether a change of the referral led to it, announced or detected, so that its event can be late."""
+        return self.is_automatic and self.cause != BACKFILL
+
     def event_attributes(self) -> dict[str, str]:
         """What the event carries from its request, as CloudEvents extension attributes."""
         return {**self.trace.attributes(), **({"cause": self.cause} if self.cause else {})}
