@@ -1,4 +1,4 @@
-"""Reads the Bicep files into what the tests ask about, by tree-sitter's grammar: the compiler cannot be installed here."""
+"""Reads the Bicep files into what the tests ask about, by tree-sitter's grammar: the compiler is not on PyPI."""
 
 import functools
 import re

@@ -1,6 +1,5 @@
 """Evaluates variables of main.bicep for given parameters: the part of the language that its checks use."""
 
-import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -24,7 +23,12 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "toLower": str.lower,
     "fail": _fail,
 }
-_OPERATORS: dict[str, Callable[[Any, Any], Any]] = {"==": operator.eq, "!=": operator.ne, ">": operator.gt}
+_OPERATORS: dict[str, Callable[[Callable[[], Any], Callable[[], Any]], Any]] = {
+    "==": lambda left, right: left() == right(),
+    "!=": lambda left, right: left() != right(),
+    ">": lambda left, right: left() > right(),
+    "&&": lambda left, right: left() and right(),
+}
 
 
 def variable(name: str, parameters: Mapping[str, Any]) -> Any:
@@ -48,41 +52,26 @@ def _expression(source: str) -> tree_sitter.Node:
     return PARSER.parse(f"var x = {source}\n".encode()).root_node.named_children[0].named_children[1]
 
 
-def _evaluate(node: tree_sitter.Node, look_up: Callable[[str], Any]) -> Any:  # noqa: PLR0911 - one for each kind of node
+def _evaluate(node: tree_sitter.Node, look_up: Callable[[str], Any]) -> Any:
     def value_of(index: int) -> Any:
         return _evaluate(node.named_children[index], look_up)
 
-    source = (node.text or b"").decode()
-    match node.type:
-        case "identifier":
-            return look_up(source)
-        case "number":
-            return int(source)
-        case "boolean":
-            return source == "true"
-        case "string":
-            parts = [part for part in node.named_children if part.type != "escape_sequence"]
-            return "".join(
-                str(_evaluate(part.named_children[0], look_up)) if part.type == "interpolation" else _text(part)
-                for part in parts
-            )
-        case "array":
-            return [_evaluate(child, look_up) for child in node.named_children]
-        case "parenthesized_expression":
-            return value_of(0)
-        case "unary_expression":
-            return not value_of(0)
-        case "ternary_expression":
-            return value_of(1) if value_of(0) else value_of(2)
-        case "binary_expression":
-            sign = node.children[1].type
-            if sign in {"&&", "||"}:
-                return value_of(0) and value_of(1) if sign == "&&" else value_of(0) or value_of(1)
-            return _OPERATORS[sign](value_of(0), value_of(1))
-        case "call_expression":
-            arguments = [_evaluate(child, look_up) for child in node.named_children[1].named_children]
-            return _FUNCTIONS[_text(node.named_children[0])](*arguments)
-    raise NotImplementedError(node.type)
+    kinds: dict[str, Callable[[], Any]] = {
+        "identifier": lambda: look_up(_text(node)),
+        "number": lambda: int(_text(node)),
+        "boolean": lambda: _text(node) == "true",
+        "string": lambda: "".join(str(_evaluate(part, look_up)) for part in node.named_children),
+        "string_content": lambda: _text(node),
+        "interpolation": lambda: value_of(0),
+        "array": lambda: [_evaluate(child, look_up) for child in node.named_children],
+        "arguments": lambda: [_evaluate(child, look_up) for child in node.named_children],
+        "parenthesized_expression": lambda: value_of(0),
+        "unary_expression": lambda: not value_of(0),
+        "ternary_expression": lambda: value_of(1) if value_of(0) else value_of(2),
+        "binary_expression": lambda: _OPERATORS[node.children[1].type](lambda: value_of(0), lambda: value_of(1)),
+        "call_expression": lambda: _FUNCTIONS[_text(node.named_children[0])](*value_of(1)),
+    }
+    return kinds[node.type]()
 
 
 def _text(node: tree_sitter.Node) -> str:

@@ -1,7 +1,7 @@
 """The alert queries, run by a KQL engine over the log of the app: which log fires which alert, and which must not.
 
-The app writes every line of its log itself, in its host. Azure's own tables, StorageQueueLogs and _LogOperation, are filled as
-their documentation describes.
+The app writes every line of its log itself, in its host. Azure's own tables, StorageQueueLogs and _LogOperation, are
+filled as their documentation describes.
 """
 
 import asyncio
@@ -44,9 +44,8 @@ def rows(name: str, *, age: float = 0, **tables: Iterable[Row]) -> list[Any]:
         )
         for number, row in enumerate(tables.get(table, ())):
             marks = ", ".join("?" for _ in columns)
-            connection.execute(
-                f"INSERT INTO {table} VALUES (?, {marks})", [time + timedelta(microseconds=number), *row]
-            )  # noqa: S608 - names from above
+            values = [time + timedelta(microseconds=number), *row]
+            connection.execute(f"INSERT INTO {table} VALUES (?, {marks})", values)  # noqa: S608 - names from above
     found: list[Any] = duckdb_kql.query(connection, QUERIES[name]).fetchall()
     connection.close()
     return found

@@ -1,4 +1,4 @@
-"""The alert rules and the queries of alerts and workbook, without running them: tests/infra/test_alert_queries.py does."""
+"""The alert rules, and all queries as Microsoft's parser reads them: test_alert_queries.py runs those of alerts."""
 
 import json
 import re
@@ -20,7 +20,7 @@ def parsed(queries: dict[str, str]) -> dict[str, Any]:
     script = ROOT / "tests" / "infra" / "parse_queries.js"
     assert CONTRACTS.exists(), "the language service is not installed here: `make test` installs it"
     result = subprocess.run(
-        ["node", str(script)],
+        ["node", str(script)],  # noqa: S607 - as installed with the test tools
         input=json.dumps({"tables": TABLES, "queries": queries}),
         env={"PATH": PATH, "NODE_PATH": str(CONTRACTS / "node_modules")},
         capture_output=True,

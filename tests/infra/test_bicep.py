@@ -1,4 +1,4 @@
-"""The Bicep files as a whole: they parse, fit together, use what they declare, and are formatted as the compiler would."""
+"""The Bicep files as a whole: they parse, fit together, use what they declare, and are formatted as Bicep does."""
 
 import json
 import re
