@@ -44,7 +44,7 @@ def test_the_language_service_refuses_reserved_words_and_unknown_columns() -> No
     results = parsed(
         {
             "reserved": "AppTraces | summarize last = max(TimeGenerated)",
-            "unknown": "AppTraces | where Mesage == ''",
+            "unknown": "AppTraces | where Missing == ''",
             "table": "AppTrace",
         }
     )
