@@ -143,8 +143,8 @@ resource operatorSendsRequests 'Microsoft.Authorization/roleAssignments@2022-04-
   }
 }
 
-// Runtime audit logs are a category of the Premium tier
-#disable-next-line use-recent-api-versions // the released version is of 2016
+// Runtime audit logs are a category of the Premium tier. The released version of the type is of 2016
+#disable-next-line use-recent-api-versions
 resource diagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
   name: 'audit'
   scope: namespace

@@ -56,7 +56,8 @@ resource keepsRows 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   }
 }
 
-#disable-next-line use-recent-api-versions // the released version is of 2016
+// The released version of the type is of 2016
+#disable-next-line use-recent-api-versions
 resource diagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
   name: 'audit'
   scope: service

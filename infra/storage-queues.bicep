@@ -162,8 +162,8 @@ resource operatorSendsRequests 'Microsoft.Authorization/roleAssignments@2022-04-
   }
 }
 
-// The alerts on the poison queue and on a standstill read StorageQueueLogs
-#disable-next-line use-recent-api-versions // the released version is of 2016
+// The alerts on the poison queue and on a standstill read StorageQueueLogs. The released version of the type is of 2016
+#disable-next-line use-recent-api-versions
 resource diagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
   name: 'audit'
   scope: service

@@ -27,7 +27,7 @@ MAX_ANSWER = 256 * 1024
 
 _ADVICE: dict[int, str] = {
     HTTPStatus.UNAUTHORIZED: "does not accept the app's token",
-    HTTPStatus.FORBIDDEN: "refuses the app: its identity needs the role Key Vault Secrets Officer on the secret",
+    HTTPStatus.FORBIDDEN: "refuses the app: its identity needs the role Key Vault Secrets Officer on the vault",
     HTTPStatus.NOT_FOUND: "does not exist: run `referral-fn consent`",
 }
 

@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import duckdb_kql
 import pytest
 
 from local_stack.stack import Stack
@@ -36,6 +35,8 @@ Row = tuple[str, ...]
 
 def rows(name: str, *, age: float = 0, **tables: Iterable[Row]) -> list[Any]:
     """What an alert's query returns for rows that are `age` seconds old, in their order."""
+    import duckdb_kql  # noqa: PLC0415 - unit tests should not wait for it
+
     connection = duckdb_kql.connect()
     time = datetime.now(UTC).replace(tzinfo=None) - timedelta(seconds=age)
     for table, columns in COLUMNS.items():
@@ -147,6 +148,17 @@ async def test_invalid_settings_fire(start_app: StartApp) -> None:
         answer, _ = await app.forward(str(uuid.uuid4()))
         assert answer.status == 503
         await app.host.says('"event":"settings.wrong","function":"forward_referral"')
+        assert fires("blocked", traces(app.host.log))
+
+
+async def test_no_token_and_a_queue_that_cannot_be_written_to_fire(start_app: StartApp, stack: Stack) -> None:
+    scope = f"https://{uuid.uuid4()}.example"
+    stack.identity.failures[scope] = 400
+    async with start_app(REFERRALS_SCOPE=f"{scope}/.default", REJECTS_URL="https://127.0.0.1:9/nobody/listens") as app:
+        await forwarded(app, None)
+        assert fires("credentials", traces(app.host.log)) and not fires("blocked", traces(app.host.log))
+        await app.queues.requests.send("hello")
+        await app.host.says('"event":"handover.failed"')
         assert fires("blocked", traces(app.host.log))
 
 
