@@ -44,9 +44,9 @@ class Listing:
             raise ValueError
         name, descending = order[1], bool(order[2])
         token = query.get("$skiptoken", _token("~" if descending else "", ""))
-        after = tuple(json.loads(base64.b64decode(token, validate=True)))
+        after = position(token)
         matching = {one["id"]: one for one in referrals if self._meets(one, query)}
-        positions = ((_sortable(one.get(name)), referral_id) for referral_id, one in matching.items())
+        positions = ((sortable(one.get(name)), referral_id) for referral_id, one in matching.items())
         left = [position for position in positions if (position < after if descending else position > after)]
         first = heapq.nlargest if descending else heapq.nsmallest
         self.pages += 1
@@ -83,12 +83,18 @@ class Listing:
         match = _UPDATED.fullmatch(condition)
         if not match or self.refuses_time_filter:
             raise ValueError
-        return _sortable(referral.get("updatedDateTime")) >= _sortable(match[1])
+        return sortable(referral.get("updatedDateTime")) >= sortable(match[1])
 
 
 @functools.lru_cache(maxsize=2**18)
-def _sortable(time: str | None) -> str:
+def sortable(time: str | None) -> str:
+    """A time as text that sorts in the order of time; empty without one."""
     return datetime.fromisoformat(time).astimezone(UTC).isoformat(timespec="microseconds") if time else ""
+
+
+def position(token: str) -> tuple[str, ...]:
+    """Where a page starts: time and ID of the last row before it."""
+    return tuple(json.loads(base64.b64decode(token, validate=True)))
 
 
 def _token(*position: str) -> str:
