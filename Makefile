@@ -75,7 +75,7 @@ audit: setup ## look for known vulnerabilities in what is installed here and in 
 	@$(BIN)/pip-audit --require-hashes --disable-pip -r requirements-dev.txt
 
 clean: ## remove everything that was installed or written here
-	@rm -rf .venv .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf .venv .local .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 
 setup: ## install everything for linters and unit tests, and the command .venv/bin/referral-fn
 	@$(PYTHON) scripts/bootstrap.py

@@ -176,6 +176,11 @@ class AzuriteQueue:
         """The visible messages, parsed as JSON."""
         return [json.loads(text) for text in await self.texts()]
 
+    async def peek(self) -> list[tuple[str, Any]]:
+        """The first 32 visible messages: their IDs, and what they say as JSON. They stay where they are."""
+        messages = await self.client.peek_messages(max_messages=_PEEK)
+        return [(str(message.id), json.loads(decode(message.content))) for message in messages]
+
     async def take(self) -> Any | None:
         """Remove a message and return it as JSON; None if none is visible."""
         message = await self.client.receive_message()

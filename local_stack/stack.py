@@ -54,6 +54,9 @@ class AnyQueue(Countable, Protocol):
     async def documents(self) -> list[Any]:
         """The visible messages, parsed as JSON."""
 
+    async def peek(self) -> list[tuple[str, Any]]:
+        """The first visible messages: their IDs, and what they say as JSON. They stay where they are."""
+
     async def take(self) -> Any | None:
         """Remove a message and return it as JSON; None if none is visible."""
 

@@ -5,7 +5,7 @@ import base64
 import contextlib
 import json
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
@@ -38,6 +38,8 @@ SETTINGS = {
 }
 """Settings that differ from production: short delays, so that a deferral and its recovery can be watched."""
 
+OnLogLine = Callable[[str, dict[str, Any] | None], None]
+
 _FILES = Path(__file__).parent
 _POLL_SECONDS = 2
 
@@ -51,12 +53,32 @@ class Page:
         queues: Queues,
         host: Host,
         session: aiohttp.ClientSession,
+        settings: dict[str, str],
+        *,
         flaky: FlakyQueues | None = None,
+        keep: bool = False,
+        on_log_line: OnLogLine = lambda _line, _event: None,
     ) -> None:
+        """Follow an app.
+
+        Args:
+            stack: the stand-ins.
+            queues: the app's queues.
+            host: of the app.
+            session: for calls to the app.
+            settings: with which commands and other programs work with the same queues.
+            flaky: the proxy in front of the events queue, if that is on Azure Storage.
+            keep: whether events and rejects stay on their queues. The page then sees the first 32 of each.
+            on_log_line: called with each line of the app's log, and its log event if it is one.
+        """
         self._stack = stack
         self._queues = queues
         self._session = session
+        self._keep = keep
+        self._seen: set[str] = set()
+        """With `keep`, the IDs of the messages that were shown."""
         self.host = host
+        self.settings = settings
         self.url = ""
         """The page's own URL, once it is served."""
         self.outcomes: asyncio.Queue[tuple[AnyQueue, dict[str, Any]]] = asyncio.Queue()
@@ -68,6 +90,9 @@ class Page:
         self._host_ended = asyncio.create_task(host.ended())
         self._host_ended.add_done_callback(lambda _: self._refresh.set())
         self._following = asyncio.create_task(self._follow())
+        self._report_log_line = on_log_line
+        for line in host.log.splitlines():
+            on_log_line(line, None)
         host.on_log_line = self._on_log_line
         stack.partner_center.on_call = self._on_call
 
@@ -104,9 +129,11 @@ class Page:
     def _on_log_line(self, line: str) -> None:
         """Record an event of the app's log, and check the queues, which may have changed with it."""
         _, is_event, fields = line.partition(".User {")
-        if is_event:
-            self._records.add("log", **json.loads("{" + fields))
+        event: dict[str, Any] | None = json.loads("{" + fields) if is_event else None
+        if event:
+            self._records.add("log", **event)
             self._refresh.set()
+        self._report_log_line(line, event)
 
     async def _follow(self) -> None:
         """Check the queues after each log event, and every few seconds while a browser is connected."""
@@ -118,21 +145,34 @@ class Page:
             app_runs = not self._host_ended.done()
             state: dict[str, Any] = {"kind": "now", "app": app_runs, "faults": self._faults.current()}
             try:
-                state["waiting"] = await self._drain_queues()
+                state["waiting"] = await self._read_queues()
             except (AzureError, aiohttp.ClientError):
                 state["waiting"] = None
             if state != self._state:
                 self._state = state
                 self._records.send(state)
 
-    async def _drain_queues(self) -> dict[str, int]:
-        """Take all events and rejects. Returns the message count of each queue, hidden messages included."""
+    async def _read_queues(self) -> dict[str, int]:
+        """Show new events and rejects. Returns the message count of each queue, hidden messages included."""
         queues = {"requests": self._queues.requests, "events": self._queues.events, "rejects": self._queues.rejects}
         for name in ("events", "rejects"):
-            while document := await queues[name].take():
+            for document in await self._new_documents(queues[name]):
                 self._records.add("outcome", queue=name, document=document)
                 self.outcomes.put_nowait((queues[name], document))
         return {name: await queue.count() for name, queue in queues.items()}
+
+    async def _new_documents(self, queue: AnyQueue) -> list[dict[str, Any]]:
+        """Take what is on a queue, or look at it if it should stay there."""
+        documents = []
+        if self._keep:
+            for message_id, document in await queue.peek():
+                if message_id not in self._seen:
+                    self._seen.add(message_id)
+                    documents.append(document)
+            return documents
+        while document := await queue.take():
+            documents.append(document)
+        return documents
 
     async def _set_faults(self, request: web.Request) -> web.Response:
         """Apply a body such as `{"partnerCenter": "throttled", "token": false, "events": true}`."""
@@ -199,7 +239,8 @@ class Page:
         """Server-sent events: the known referrals, the history, the current state, then every new record."""
         referrals = self._stack.partner_center.referrals.items()
         known = [{"id": key, "name": document.get("name") or "Unnamed referral"} for key, document in referrals]
-        hello = {"kind": "hello", "referrals": known, "schedule": SETTINGS["REFERRALS_DEFERRAL_SCHEDULE"]}
+        schedule = SETTINGS["REFERRALS_DEFERRAL_SCHEDULE"]
+        hello = {"kind": "hello", "referrals": known, "schedule": schedule, "keep": self._keep}
 
         def snapshot() -> list[dict[str, Any]]:
             self._refresh.set()
@@ -209,7 +250,15 @@ class Page:
 
 
 @contextlib.asynccontextmanager
-async def opened(stack: Stack, queues: Queues, port: int = 0, **settings: str) -> AsyncIterator[Page]:
+async def opened(
+    stack: Stack,
+    queues: Queues,
+    port: int = 0,
+    settings: Mapping[str, str] | None = None,
+    *,
+    keep: bool = False,
+    on_log_line: OnLogLine = lambda _line, _event: None,
+) -> AsyncIterator[Page]:
     """Run the app under its host, with the page in front of it.
 
     Args:
@@ -217,6 +266,8 @@ async def opened(stack: Stack, queues: Queues, port: int = 0, **settings: str) -
         queues: the app's queues.
         port: preferred port for the page and the app; if it is taken, another one is used.
         settings: app settings that override `SETTINGS`.
+        keep: whether events and rejects stay on their queues.
+        on_log_line: called with each line of the app's log, and its log event if it is one.
 
     Raises:
         HostError: the host did not start.
@@ -224,14 +275,14 @@ async def opened(stack: Stack, queues: Queues, port: int = 0, **settings: str) -
     async with contextlib.AsyncExitStack() as opening:
         connector = aiohttp.TCPConnector(ssl=stack.authority.client_context(), limit=0)
         session = await opening.enter_async_context(aiohttp.ClientSession(connector=connector, auto_decompress=False))
-        environment = stack.environment(queues, STATE_URL=await stack.fresh_table(), **{**SETTINGS, **settings})
-        flaky = None
+        environment = stack.environment(queues, STATE_URL=await stack.fresh_table(), **{**SETTINGS, **(settings or {})})
+        own_settings, flaky = environment.copy(), None
         if not isinstance(queues.events, service_bus.BusQueue):
             flaky = FlakyQueues(stack.azurite.origin, session)
             proxy_url = await opening.enter_async_context(serving(flaky.app, tls=stack.authority.server_context()))
             environment["EVENTS_URL"] = queues.events.url.replace(stack.azurite.origin, proxy_url)
         host = await opening.enter_async_context(stack.host(environment))
-        page = Page(stack, queues, host, session, flaky)
+        page = Page(stack, queues, host, session, own_settings, flaky=flaky, keep=keep, on_log_line=on_log_line)
         opening.push_async_callback(page.close)
         page.url = await opening.enter_async_context(serving(page.site(), port))
         yield page

@@ -198,7 +198,7 @@ def today(name: str, **changes: Any) -> dict[str, Any]:
     return document | {"id": referral_id} | changes
 
 
-SHARED = today("Shared with Microsoft")
+SHARED = today("A deal shared with Microsoft")
 
 REFERRALS: list[dict[str, Any]] = [
     SEED,
@@ -210,14 +210,19 @@ REFERRALS: list[dict[str, Any]] = [
     ),
     _referral("A co-sell opportunity, alone", qualification="SalesQualified", inviteContext=_BY_PARTNER),
     _referral("A co-sell opportunity, shared", qualification="None", type="Shared", inviteContext=_BY_PARTNER),
-    _referral("An outgoing one", direction="Outgoing", type="Shared", qualification="SalesQualified"),
-    _referral("Won", status="Closed", substatus="Won", details=_details(dealValue=1234567.89, currency="EUR")),
-    _referral("Lost", status="Closed", substatus="Lost", statusReason="Price"),
-    _referral("Declined", status="Closed", substatus="Declined", statusReason="No capacity"),
-    _referral("Expired", status="Closed", substatus="Expired"),
-    _referral("Status and substatus apart", status="New", substatus="Won"),
-    _referral("No status yet", status="None", substatus="None", qualification="None"),
-    _referral("An unknown status", status="Snoozed", type="Joint", details=_details(currency="XXX")),
+    _referral("An outgoing opportunity", direction="Outgoing", type="Shared", qualification="SalesQualified"),
+    _referral(
+        "A deal with substatus Won",
+        status="Closed",
+        substatus="Won",
+        details=_details(dealValue=1234567.89, currency="EUR"),
+    ),
+    _referral("A deal with substatus Lost", status="Closed", substatus="Lost", statusReason="Price"),
+    _referral("A deal with substatus Declined", status="Closed", substatus="Declined", statusReason="No capacity"),
+    _referral("A deal with substatus Expired", status="Closed", substatus="Expired"),
+    _referral("A deal whose status and substatus disagree", status="New", substatus="Won"),
+    _referral("A deal without a status", status="None", substatus="None", qualification="None"),
+    _referral("A deal with an unknown status", status="Snoozed", type="Joint", details=_details(currency="XXX")),
     _referral(
         "\u6771\u4eac\u306e\u6848\u4ef6",
         customerProfile=_customer(
@@ -235,7 +240,7 @@ REFERRALS: list[dict[str, Any]] = [
         details=_details(notes="\U0001f468\u200d\U0001f469\u200d\U0001f467 family business"),
     ),
     _referral(
-        "Nothing but nulls",
+        "A deal of nothing but nulls",
         customerProfile=None,
         consent=None,
         details=None,
@@ -249,7 +254,7 @@ REFERRALS: list[dict[str, Any]] = [
         substatus=None,
     ),
     _referral(
-        "Nulls further down",
+        "A deal with nulls further down",
         customerProfile={"name": None, "address": None, "team": [None], "ids": None},
         details={"notes": None, "dealValue": None, "requirements": {"industries": [None]}},
     ),
@@ -284,6 +289,6 @@ REFERRALS: list[dict[str, Any]] = [
     SHARED,
     today("Microsoft's side of it", engagementId=SHARED["engagementId"], organizationId="msft", direction="Incoming"),
     today("A private deal", consent={"consentToShareReferralWithMicrosoftSellers": False}),
-    today("Closed as an error", status="Closed", substatus="Error", closedDateTime="2026-02-01T10:00:00Z"),
+    today("A deal closed as an error", status="Closed", substatus="Error", closedDateTime="2026-02-01T10:00:00Z"),
 ]
 """All referrals, starting with the seed."""

@@ -259,6 +259,11 @@ class BusQueue:
         """The visible messages, parsed as JSON."""
         return [json.loads(text) for text in await self.texts()]
 
+    async def peek(self) -> list[tuple[str, Any]]:
+        """The visible messages: their sequence numbers, and what they say as JSON. They stay where they are."""
+        visible = self.entity.visible(time.time())
+        return [(f"{self.name} {message.sequence_number}", json.loads(message.body)) for message in visible]
+
     async def count(self) -> int:
         """The number of messages, scheduled and locked ones included."""
         return len(self.entity.messages)

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -21,7 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--json", action="store_true", help="print JSON")
     shared.add_argument("--auth", help="whose credentials: a mode of REFERRALS_AUTH, which is the default")
-    shared.add_argument("--api", default=registration.API, help=f"default: {registration.API}")
+    api = os.environ.get("WEBHOOK_API") or registration.API
+    shared.add_argument("--api", default=api, help=f"default: the setting WEBHOOK_API, or {registration.API}")
     subparsers = parser.add_subparsers(required=True, metavar="{register,show,events,test}")
 
     def add(action: Callable[..., Awaitable[int]], name: str, text: str) -> argparse.ArgumentParser:

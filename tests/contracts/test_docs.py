@@ -60,6 +60,6 @@ def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
 
 def test_the_readme_is_short_and_links_to_every_page() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert len(text.splitlines()) <= 120
+    assert len(text.splitlines()) <= 200
     missing = [page.name for page in (ROOT / "docs").glob("*.md") if f"(docs/{page.name})" not in text]
     assert missing == []

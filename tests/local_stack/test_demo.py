@@ -49,7 +49,7 @@ def queue_kind() -> str:
 @pytest.fixture
 async def served(stack: Stack, queue_kind: str) -> AsyncIterator[demo.Page]:
     queues = await stack.fresh_queues(inbound=queue_kind, outbound=queue_kind)
-    async with demo.opened(stack, queues, 0, **QUICK) as opened:
+    async with demo.opened(stack, queues, 0, QUICK) as opened:
         url = f"{opened.url}/api/webhooks/partner-center"
         registration = {"WebhookUrl": url, "WebhookEvents": EVENTS, "SignatureTokenToMsSignatureHeader": True}
         stack.webhooks.registration = registration
@@ -278,7 +278,7 @@ async def test_the_page_reports_that_the_queues_do_not_respond(
         raise aiohttp.ClientConnectionError
 
     with monkeypatch.context() as patch:
-        patch.setattr(demo.Page, "_drain_queues", refuse)
+        patch.setattr(demo.Page, "_read_queues", refuse)
         await expect(tab.get_by_role("alert")).to_have_text("The queues do not respond.")
     await expect(tab.locator("#trouble")).to_be_hidden()
 

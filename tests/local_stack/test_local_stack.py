@@ -117,10 +117,10 @@ async def test_a_caller_that_disconnects_does_not_stop_the_function(start_app: S
 
 @pytest.mark.e2e
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="this system does not list a process's children")
-@pytest.mark.parametrize("when", ["Running on this machine", "Events and rejects:"])
-async def test_make_run_shuts_down_gracefully_and_leaves_no_process(when: str) -> None:
+@pytest.mark.parametrize("when", ["Running on this machine", "What happens:"])
+async def test_make_run_shuts_down_gracefully_and_leaves_no_process(when: str, tmp_path: Path) -> None:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "local_stack"),
+        *(sys.executable, "-m", "local_stack", "--settings", str(tmp_path / "settings.sh")),
         cwd=ROOT,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
@@ -144,9 +144,9 @@ async def test_make_run_shuts_down_gracefully_and_leaves_no_process(when: str) -
 
 @pytest.mark.e2e
 @pytest.mark.parametrize("queue", [STORAGE, SERVICE_BUS])
-async def test_make_run_once_exits_with_either_kind_of_queue(queue: str) -> None:
+async def test_make_run_once_exits_with_either_kind_of_queue(queue: str, tmp_path: Path) -> None:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "local_stack", "--once", "--queue", queue),
+        *(sys.executable, "-m", "local_stack", "--once", "--queue", queue, "--settings", str(tmp_path / "settings.sh")),
         cwd=ROOT,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,

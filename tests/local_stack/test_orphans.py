@@ -32,7 +32,7 @@ def keys(folder: Path) -> list[Path]:
 @pytest.mark.skipif(not PROCESSES.exists(), reason="lists processes by /proc")
 async def test_a_killed_make_run_leaves_no_process_and_no_key(tmp_path: Path) -> None:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "local_stack"),
+        *(sys.executable, "-m", "local_stack", "--settings", str(tmp_path / "settings.sh")),
         cwd=ROOT,
         env=os.environ | {"TMPDIR": str(tmp_path), "PYTHONUNBUFFERED": "1"},
         stdin=asyncio.subprocess.DEVNULL,
