@@ -56,7 +56,13 @@ class _Service:
 
     async def __aenter__(self) -> Self:
         self.port = free_port(self._preferred_port)
-        await self.start()
+        try:
+            await self.start()
+        except AzuriteError as error:
+            if "EADDRINUSE" not in str(error):
+                raise
+            self.port = free_port()  # another process has taken it meanwhile
+            await self.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:

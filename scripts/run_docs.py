@@ -83,6 +83,7 @@ class Shell:
         self._environment = environment
         self._address = USUAL_ADDRESS
         self._background: list[subprocess.Popen[str]] = []
+        self._discarding: list[threading.Thread] = []
         self._shell = self._start(["bash", "-e"])
 
     def _start(self, command: list[str]) -> "subprocess.Popen[str]":
@@ -114,7 +115,8 @@ class Shell:
             output = _read_until(process, block.text, block)
             if address := re.search(r"the page +http://(127\.0\.0\.1:\d+)", output):
                 self._address = address[1]
-            threading.Thread(target=_discard, args=(process,), daemon=True).start()
+            self._discarding.append(threading.Thread(target=_discard, args=(process,)))
+            self._discarding[-1].start()
         else:
             self._type(f"{code}echo '{_DONE}'\n")
             output = _read_until(self._shell, _DONE, block)
@@ -133,6 +135,12 @@ class Shell:
                 os.killpg(process.pid, signal.SIGTERM if process is self._shell else signal.SIGINT)
         for process in (self._shell, *self._background):
             process.wait(timeout=60)
+        for thread in self._discarding:
+            thread.join()
+        for process in (self._shell, *self._background):
+            for pipe in (process.stdin, process.stdout):
+                if pipe:
+                    pipe.close()
 
 
 def _read_until(process: "subprocess.Popen[str]", text: str, block: Block) -> str:

@@ -136,10 +136,10 @@ class Page:
         self._report_log_line(line, event)
 
     async def _follow(self) -> None:
-        """Check the queues after each log event, and every few seconds while a browser is connected."""
+        """Check the queues after each log event, and every few seconds: commands, too, put events on them."""
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_POLL_SECONDS if self._records.has_subscribers else None):
+                async with asyncio.timeout(_POLL_SECONDS):
                     await self._refresh.wait()
             self._refresh.clear()
             app_runs = not self._host_ended.done()

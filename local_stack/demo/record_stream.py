@@ -25,11 +25,6 @@ class RecordStream:
         self.history: deque[Record] = deque(maxlen=_HISTORY_LENGTH)
         self._subscribers: set[asyncio.Queue[Record | None]] = set()
 
-    @property
-    def has_subscribers(self) -> bool:
-        """Whether any browser is connected."""
-        return bool(self._subscribers)
-
     def add(self, kind: str, **fields: Any) -> None:
         """Store a record with the current time, and send it."""
         record = {"kind": kind, "at": datetime.now(UTC).isoformat(), **fields}

@@ -86,7 +86,7 @@ class Run:
         assert self.process.stdout
         while not re.search(pattern, self.output):
             line = await self.process.stdout.readline()
-            assert line, self.output
+            assert line, f"ended with {await self.process.wait()}: {self.output}"
             self.output += line.decode()
 
     async def in_a_shell(self, command: str) -> str:
