@@ -62,6 +62,8 @@ def preprovision(environment: Mapping[str, str]) -> None:
     azure = Azure(environment)
     if is_private:
         azure.register_provider()
+    if environment.get("REFERRALS_AUTH", "app-user") != "app-user":
+        return  # the other modes have no vault
     mode = "recover" if azure.has_deleted_vault() else "default"
     if mode != environment.get("VAULT_CREATE_MODE", "default"):
         _azd("env", "set", "VAULT_CREATE_MODE", mode)
@@ -103,7 +105,8 @@ class Azure:
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._origin = environment.get("AZURE_RESOURCE_MANAGER", "https://management.azure.com").rstrip("/")
         self._subscription = environment.get("AZURE_SUBSCRIPTION_ID", "")
-        self._installation = environment.get("AZURE_ENV_NAME", ""), _region(environment.get("AZURE_LOCATION", ""))
+        self._name = environment.get("AZURE_ENV_NAME", "")
+        self._region = environment.get("AZURE_LOCATION", "")
         self._token = json.loads(_azd("auth", "token", "--output", "json"))["token"]
 
     def register_provider(self) -> None:
@@ -135,11 +138,11 @@ class Azure:
         while page.get("nextLink"):
             page = self._request("GET", page["nextLink"])
             vaults += page["value"]
-        owners = [
-            ((vault["properties"].get("tags") or {}).get("azd-env-name"), _region(vault["properties"]["location"]))
-            for vault in vaults
-        ]
-        return self._installation in owners
+        return any(self._owns(vault["properties"]) for vault in vaults)
+
+    def _owns(self, vault: "dict[str, Any]") -> bool:
+        name = (vault.get("tags") or {}).get("azd-env-name")
+        return name == self._name and self._region in {"", vault["location"].lower().replace(" ", "")}
 
     def _call(self, method: str, path: str, version: str) -> Any:
         return self._request(method, f"{self._origin}/subscriptions/{self._subscription}/{path}?api-version={version}")
@@ -153,11 +156,6 @@ class Azure:
             raise HookError(f"{method} {url} was answered with {error.code}") from None
         except OSError as error:
             raise HookError(f"{method} {url} was not answered: {error}") from None
-
-
-def _region(name: str) -> str:
-    """A region's name as Azure stores it: West Europe is westeurope."""
-    return name.lower().replace(" ", "")
 
 
 def _azd(*arguments: str) -> str:

@@ -99,6 +99,16 @@ def test_the_objective_in_the_query_is_the_one_in_the_page() -> None:
     assert "99 %" in page and "five minutes" in page and "ten times" in page
 
 
+def test_the_page_lists_every_alert_with_its_severity() -> None:
+    page = text(ROOT / "docs" / "operations.md").partition("## Alerts")[2].partition("\n## ")[0]
+    listed = {}
+    for names, severity in re.findall(r"(?m)^\| (`[^|]+) \| (\d[^|]*) \|", page):
+        listed |= dict.fromkeys(re.findall(r"`([\w-]+)`", names), severity)
+    severities = dict(re.findall(r"name: '([\w-]+)'\n(?:    .*\n)*?    severity: (\d)", text(INFRA / "alerts.bicep")))
+    expected = {name: severity + (", once" if name in REPORTS_ONCE else "") for name, severity in severities.items()}
+    assert listed == expected | {"health": "1", "dead-letters": "1"}
+
+
 def test_the_email_address_is_the_only_receiver() -> None:
     group = next(one for one in declarations("resource", "alerts.bicep") if one.symbol == "group")
     receivers = group.properties["properties.emailReceivers"]

@@ -149,6 +149,12 @@ def test_vaults_of_others_are_left_alone(run: Callable[..., list[str]], azure: R
     assert run() == []
 
 
+def test_other_modes_have_no_vault_to_recover(run: Callable[..., list[str]], azure: ResourceManager) -> None:
+    azure.vaults = [[deleted("prod")]]
+    assert run(REFERRALS_AUTH="federated-app") == []
+    assert run(REFERRALS_AUTH="app-user", AZURE_LOCATION="") == ["env set VAULT_CREATE_MODE recover"]
+
+
 def test_a_refusal_of_azure_is_an_error(
     run: Callable[..., list[str]], azure: ResourceManager, hooks: ModuleType
 ) -> None:
