@@ -101,7 +101,7 @@ def test_the_objective_in_the_query_is_the_one_in_the_page() -> None:
 
 def test_the_page_lists_every_alert_with_its_severity() -> None:
     page = text(ROOT / "docs" / "operations.md").partition("## Alerts")[2].partition("\n## ")[0]
-    listed = {}
+    listed: dict[str, str] = {}
     for names, severity in re.findall(r"(?m)^\| (`[^|]+) \| (\d[^|]*) \|", page):
         listed |= dict.fromkeys(re.findall(r"`([\w-]+)`", names), severity)
     severities = dict(re.findall(r"name: '([\w-]+)'\n(?:    .*\n)*?    severity: (\d)", text(INFRA / "alerts.bicep")))
