@@ -73,27 +73,30 @@ class Forwarder:
         return outcome
 
     async def _forward(self, request: ReferralRequest, stages: Stages) -> Outcome:
-        settings = self._settings
         try:
-            with stages.traced("fetch", "CLIENT", self._server) as trace:
-                fetched = await self._partner_center.fetch(request, trace)
-            with stages.timed("normalize"):
-                event = normalize(
-                    fetched.referral,
-                    collection=settings.source,
-                    policy=settings.contacts,
-                    context=request.event_attributes(),
-                )
+            event, upstream = await self._fetch(request, stages)
             if self._memory is None:
-                encoded = await self._publish(event, stages)
-                return Forwarded(event, encoded, fetched.upstream)
-            return await self._compare_and_publish(self._memory, request, event, fetched.upstream, stages)
+                return Forwarded(event, await self._publish(event, stages), upstream)
+            return await self._compare_and_publish(self._memory, request, event, upstream, stages)
         except PermanentError as error:
             return Rejected(error.reason, str(error), error.errors, error.upstream)
         except MessageTooLargeError as error:
             return Rejected("event-too-large", str(error))
         except RetryableError as error:
             return self._deferred(request, error)
+
+    async def _fetch(self, request: ReferralRequest, stages: Stages) -> tuple[Event[ReferralData], Upstream]:
+        """Fetch the referral, and normalize it. The referral as sent is freed here, before publishing."""
+        with stages.traced("fetch", "CLIENT", self._server) as trace:
+            fetched = await self._partner_center.fetch(request, trace)
+        with stages.timed("normalize"):
+            event = normalize(
+                fetched.referral,
+                collection=self._settings.source,
+                policy=self._settings.contacts,
+                context=request.event_attributes(),
+            )
+        return event, fetched.upstream
 
     async def _compare_and_publish(
         self, memory: Memory, request: ReferralRequest, event: Event[ReferralData], upstream: Upstream, stages: Stages
