@@ -1,8 +1,7 @@
 """The gate: stops requests while Partner Center limits the request rate."""
 
-import contextlib
 import time
-from collections.abc import Iterator
+from types import TracebackType
 from typing import Protocol
 
 from referral_fn.errors import PermanentError, RetryableError
@@ -37,9 +36,12 @@ class Gate:
         self._opens_at = max(self._opens_at, time.monotonic() + min(seconds, PROBE_AFTER))
         self._half_open = True
 
-    @contextlib.contextmanager
-    def passage(self) -> Iterator[None]:
-        """Let one request through.
+    def passage(self) -> "Passage":
+        """A context manager that lets one request through; see `Passage`."""
+        return Passage(self)
+
+    def enter(self) -> bool:
+        """Let one request through. Returns whether it is a probe.
 
         Raises:
             RetryableError: `upstream-throttled`: the gate is closed, or a probe is under way. It does not count as an
@@ -54,15 +56,28 @@ class Gate:
                 quick=False,
                 attempt_consumed=False,
             )
-        self._probing = is_probe = self._half_open
-        answered = False
-        try:
-            yield
-            answered = True
-        except PermanentError:  # a refusal is an answer, too
-            answered = True
-            raise
-        finally:
-            if is_probe:
-                self._probing = False
-                self._half_open = not answered
+        self._probing = self._half_open
+        return self._probing
+
+    def end_probe(self, *, answered: bool) -> None:
+        """Open the gate after a probe that was answered; else wait for the next one."""
+        self._probing = False
+        self._half_open = not answered
+
+
+class Passage:
+    """One request's way through the gate. A class, because a generator costs more than what it does."""
+
+    __slots__ = ("_gate", "_is_probe")
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+
+    def __enter__(self) -> None:
+        self._is_probe = self._gate.enter()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._is_probe:  # a refusal is an answer, too
+            self._gate.end_probe(answered=error is None or isinstance(error, PermanentError))
