@@ -3,8 +3,9 @@
 import base64
 import binascii
 import math
-from datetime import UTC, datetime
-from email.utils import format_datetime
+import time
+from email.utils import formatdate
+from functools import lru_cache
 from http import HTTPStatus
 from urllib.parse import quote
 from xml.sax.saxutils import escape
@@ -83,7 +84,7 @@ class StorageQueue(Queue):
         return {
             "Content-Type": "application/xml",
             "x-ms-version": API_VERSION,
-            "x-ms-date": format_datetime(datetime.now(UTC), usegmt=True),
+            "x-ms-date": _http_date(int(time.time())),
         }
 
     def _explain(self, method: str, path: str, response: Response) -> tuple[str, bool]:  # noqa: ARG002 - see the base
@@ -99,6 +100,12 @@ class StorageQueue(Queue):
         if code in _LEASE_ENDED:
             return f"{LEASE_ENDED} ({response.status} {code})", True
         return f"{meaning} ({response.status} {code})", response.status in lasting
+
+
+@lru_cache(maxsize=1)
+def _http_date(seconds: int) -> str:
+    """The time in HTTP's format, formatted once a second."""
+    return formatdate(seconds, usegmt=True)
 
 
 def _text(body: bytes) -> str | None:
