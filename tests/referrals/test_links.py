@@ -1,3 +1,8 @@
+from urllib.parse import urljoin
+
+from hypothesis import given
+from hypothesis import strategies as st
+
 from tests.documents import COLLECTION, SEED_ID, data_of
 
 
@@ -10,3 +15,9 @@ def test_links_are_absolute_and_their_misspelling_is_corrected() -> None:
         "self": f"https://api.partner.microsoft.com/v1.0/engagements/referrals/{SEED_ID}",
         "related": f"{COLLECTION}?$filter=engagementId%20eq%20'{SEED_ID}'",
     }
+
+
+@given(st.from_regex(r"/?(/[a-z.~-]{0,3}){0,4}(\?[a-z=&./]{0,5})?", fullmatch=True))
+def test_a_path_becomes_absolute_as_in_a_browser(uri: str) -> None:
+    expected = {"self": urljoin(COLLECTION, uri)} if uri else None
+    assert data_of(links={"self": {"uri": uri}}).get("links") == expected
