@@ -63,13 +63,13 @@ class Forwarder:
             outcome = self._deferred(request, RetryableError("upstream-timeout", f"not done within {TIME_LIMIT} s"))
         fields = {**request.log_fields(), **stages.milliseconds}
         if isinstance(outcome, Forwarded):
-            delay, request_id = _seconds_since_change(request), outcome.upstream.get("requestId")
-            log.info("referral.forwarded", **fields, eventId=outcome.event.id, delay=delay, requestId=request_id)
+            delay = _seconds_since_change(request)
+            log.info("referral.forwarded", **fields, eventId=outcome.event.id, delay=delay, **stages.answer)
         elif isinstance(outcome, Unchanged):
-            log.info("referral.unchanged", **fields, eventId=outcome.event.id)
+            log.info("referral.unchanged", **fields, eventId=outcome.event.id, **stages.answer)
         else:
-            failure = {"reason": outcome.reason, "detail": outcome.detail, **log.upstream_fields(outcome.upstream)}
-            log.warning("attempt.failed", **fields, **failure)
+            answer = {**log.upstream_fields(outcome.upstream), **stages.answer}
+            log.warning("attempt.failed", **fields, reason=outcome.reason, detail=outcome.detail, **answer)
         return outcome
 
     async def _forward(self, request: ReferralRequest, stages: Stages) -> Outcome:
@@ -89,6 +89,7 @@ class Forwarder:
         """Fetch the referral, and normalize it. The referral as sent is freed here, before publishing."""
         with stages.traced("fetch", "CLIENT", self._server) as trace:
             fetched = await self._partner_center.fetch(request, trace)
+        stages.answer = fetched.log_fields
         with stages.timed("normalize"):
             event = normalize(
                 fetched.referral,

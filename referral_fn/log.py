@@ -24,6 +24,11 @@ class JsonLinesFormatter(logging.Formatter):
         return strict_json.dumps(context).decode()[:-1] + "," + record.getMessage()[1:]
 
 
+def debug(event: str, **fields: object) -> None:
+    """Log a detail that only a closer look needs."""
+    _write(logging.DEBUG, event, fields)
+
+
 def info(event: str, **fields: object) -> None:
     """Log an event of normal operation."""
     _write(logging.INFO, event, fields)

@@ -48,10 +48,11 @@ MFA_ADVICE = (
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A referral, and the IDs that Partner Center's support asks for."""
+    """A referral, and how Partner Center answered."""
 
     referral: Referral
     upstream: Upstream
+    log_fields: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,8 @@ class Answer:
 
     response: http_call.Response
     client_request_id: str
+    seconds: float
+    """How long it took."""
 
     @property
     def status(self) -> int:
@@ -100,6 +103,17 @@ class Answer:
         upstream["clientRequestId"] = self.client_request_id
         return upstream
 
+    @property
+    def log_fields(self) -> dict[str, Any]:
+        """The answer as log fields."""
+        return {
+            "clientRequestId": self.client_request_id,
+            "status": self.status,
+            "requestId": self.response.headers.get("request-id"),
+            "diagnostic": self.response.headers.get("x-ms-ags-diagnostic"),
+            "seconds": self.seconds,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -139,7 +153,9 @@ class PartnerCenter:
         """
         url = self._settings.referrals_url.replace("{referralId}", request.referral_id)
         call = Call(url, MAX_ANSWER, request.log_fields(), trace or request.trace)
-        return await self.get(call, lambda answer: Fetched(_read(answer, request.referral_id), answer.upstream))
+        return await self.get(
+            call, lambda answer: Fetched(_read(answer, request.referral_id), answer.upstream, answer.log_fields)
+        )
 
     async def get(self, call: Call, read: Callable[[Answer], T]) -> T:
         """Make a call in up to three quick attempts, each through the gate.
@@ -212,15 +228,12 @@ class PartnerCenter:
             if error.timed_out:
                 raise _timeout() from None
             raise RetryableError("upstream-unavailable", f"no answer from Partner Center: {error}") from None
-        log.info(
-            "upstream.answered",
-            **log_fields,
-            status=response.status,
-            requestId=response.headers.get("request-id"),
-            diagnostic=response.headers.get("x-ms-ags-diagnostic"),
-            seconds=round(time.monotonic() - started, 3),
-        )
-        return Answer(response, log_fields["clientRequestId"])
+        answer = Answer(response, log_fields["clientRequestId"], round(time.monotonic() - started, 3))
+        if answer.status == HTTPStatus.OK:  # the event about its referral has the same fields
+            log.debug("upstream.answered", **{**log_fields, **answer.log_fields})
+        else:
+            log.info("upstream.answered", **{**log_fields, **answer.log_fields})
+        return answer
 
     def _error(self, call: Call, answer: Answer) -> PermanentError | RetryableError:
         """The error for a status other than 200. Undocumented ones are retried, which loses nothing."""

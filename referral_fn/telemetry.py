@@ -21,6 +21,8 @@ class Stages:
         self.request = request
         self.milliseconds: dict[str, float] = {}
         """Durations by stage: `fetchMs` and so on, failed stages included."""
+        self.answer: dict[str, Any] = {}
+        """How Partner Center answered, as log fields; empty until it sent the referral."""
 
     def timed(self, stage: str) -> "Timer":
         """A context manager that times a stage."""

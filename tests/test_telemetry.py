@@ -74,7 +74,31 @@ async def test_a_forwarded_referral_is_logged_with_its_ids_and_stages(
     assert (record.referralId, record.attempt, record.cause) == (request_.referral_id, 2, "referral-updated")
     assert record.eventId == outcome.event.id
     assert uuid.UUID(record.requestId)
+    assert uuid.UUID(record.clientRequestId)
+    assert (record.status, record.seconds > 0) == (200, True)
     assert min(record.fetchMs, record.normalizeMs, record.publishMs) > 0
+
+
+async def test_an_answer_is_logged_apart_only_if_it_is_a_failure(
+    forwarder: Forwarder, stand_ins: Stack, request_: ReferralRequest, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    await forwarder.forward(request_)
+    assert "upstream.answered" not in caplog.text
+    stand_ins.partner_center.faults[request_.referral_id] = Fault("status", status=404)
+    await forwarder.forward(request_)
+    record = logged(caplog, "upstream.answered")
+    assert (record.levelno, record.status) == (logging.INFO, 404)
+
+
+async def test_a_failure_to_publish_is_logged_with_the_answer_that_was_fetched(
+    forwarder: Forwarder, stand_ins: Stack, request_: ReferralRequest, caplog: pytest.LogCaptureFixture
+) -> None:
+    document = seed(id=request_.referral_id, details={"notes": "n" * 300_000})
+    stand_ins.partner_center.referrals[request_.referral_id] = document
+    await forwarder.forward(request_)
+    record = logged(caplog, "attempt.failed")
+    assert (record.reason, record.status) == ("event-too-large", 200)
 
 
 async def test_a_failed_attempt_is_logged_with_the_ids_that_support_needs(

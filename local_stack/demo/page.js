@@ -105,7 +105,8 @@ const STAGES = {
     answered(row, String(status), seconds);
   },
   "upstream.failed"(row, { error, seconds }) { answered(row, error === "timeout" ? "no answer" : error, seconds); },
-  "attempt.failed"(row, { reason }) {
+  "attempt.failed"(row, { reason, status }) {
+    if (status === 200) answered(row, "200");
     row.reason = reason;
     if (row.ended) showCallerError(row);
   },
@@ -121,12 +122,14 @@ const STAGES = {
     row.attempt = attempt;
     news(row, `deferred for ${seconds} seconds, ${reason}`);
   },
-  "referral.forwarded"(row) {
+  "referral.forwarded"(row, event) {
+    STAGES["upstream.answered"](row, event);
     step(row, "forwarded");
     become(row, row.attempt ? "Forwarded after retries" : "Forwarded", "good", true);
     news(row, "forwarded");
   },
-  "referral.unchanged"(row) {
+  "referral.unchanged"(row, event) {
+    STAGES["upstream.answered"](row, event);
     row.steps.push("unchanged");
     become(row, "Unchanged: this version was published before", "good", true);
     news(row, "unchanged");

@@ -224,11 +224,10 @@ async def test_every_call_is_logged_with_both_sides_ids(app: App) -> None:
     await app.forward(SEED_ID)
     await app.host.says('"event":"referral.forwarded"')
     lines = [json.loads(line[line.index("{") :]) for line in app.host.log.splitlines() if '"event":' in line]
-    (answered,) = [line for line in lines if line["event"] == "upstream.answered"]
-    calls = [call.client_request_id for call in app.stack.partner_center.calls]
-    assert answered["clientRequestId"] in calls
-    assert uuid.UUID(answered["requestId"])
     (forwarded,) = [line for line in lines if line["event"] == "referral.forwarded"]
+    calls = [call.client_request_id for call in app.stack.partner_center.calls]
+    assert forwarded["clientRequestId"] in calls
+    assert uuid.UUID(forwarded["requestId"])
     assert forwarded["eventId"].startswith(SEED_ID)
 
 

@@ -84,7 +84,7 @@ class World:
     async def fetch(self, request: ReferralRequest, _trace: Trace | None = None) -> Fetched:
         await self.step()
         document = self.versions[self.stale(len(self.versions) - 1)]
-        return Fetched(read_referral(encode(document), request.referral_id), {})
+        return Fetched(read_referral(encode(document), request.referral_id), {}, {})
 
     async def put(self, message: Message, *, delay: float = 0) -> None:
         assert delay == 0
