@@ -171,14 +171,16 @@ class Stack:
         return {"ReferralRequests__queueServiceUri": self.azurite.account_url}
 
     @contextlib.asynccontextmanager
-    async def host(self, environment: dict[str, str], port: int = 0, *options: str) -> AsyncIterator[Host]:
-        """Run the app under the Functions host, as a process with these settings and options.
+    async def host(
+        self, environment: dict[str, str], port: int = 0, *options: str, root: Path = ROOT
+    ) -> AsyncIterator[Host]:
+        """Run the app under the Functions host, as a process with these settings and options; or the app of `root`.
 
         Raises:
             HostError: it did not come up.
         """
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "local_stack.host.functions_host", "--root", str(ROOT), "--port", str(port)),
+            *(sys.executable, "-m", "local_stack.host.functions_host", "--root", str(root), "--port", str(port)),
             *("--until-stdin-ends", *options),
             cwd=ROOT,
             env=_inherited() | environment,

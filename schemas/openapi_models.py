@@ -252,7 +252,6 @@ def _problem() -> dict[str, Any]:
         "properties": {
             "type": {
                 **_TEXT,
-                "format": "uri",
                 "examples": types,
                 "description": f"`{problems.TYPE}` and the problem's name, by which docs/problems.md has it. Names "
                 f"may be added. Today's: {listed}.",

@@ -1,139 +1,186 @@
-"""The snippets of docs/consumers.md, run on what the app puts on its queues: twice, and in the wrong order."""
+"""The programs of examples/: they get events twice and in the wrong order, and messages that they cannot read."""
 
+import asyncio
 import base64
+import contextlib
 import json
+import os
 import random
-import re
 import shutil
 import sqlite3
+import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from azure.storage.queue import QueueClient
 
-from local_stack.azurite import ACCOUNT, KEY
-from referral_fn.referrals.events import REFERRAL_TYPE
-from tests.conftest import App
-from tests.contract import CONTRACTS, ROOT, SCHEMAS, run
-from tests.documents import SEED_ID, event_of, seed
+from local_stack.azurite import AzuriteQueue
+from local_stack.stack import SERVICE_BUS, STORAGE, Stack
+from local_stack.stand_ins.identity import CLIENT_ID
+from tests.conftest import eventually_empty, until
+from tests.contract import PATH, ROOT, run
+from tests.documents import event_of, seed
 
-PAGE = (ROOT / "docs" / "consumers.md").read_text(encoding="utf-8")
+EXAMPLES = ROOT / "examples"
+NODE = ROOT / "tests" / "contracts" / "node"
+BOTH_KINDS = True
 TIMES = ["2026-01-01T10:00:00Z", "2026-01-01T10:00:00.5Z", "2026-01-02T00:00:00Z"]
-PROJECT = """<Project Sdk="Microsoft.NET.Sdk"><PropertyGroup><OutputType>Exe</OutputType>
-<TargetFramework>net$(BundledNETCoreAppTargetFrameworkVersion)</TargetFramework>
-<ImplicitUsings>enable</ImplicitUsings><Nullable>enable</Nullable></PropertyGroup></Project>"""
+LATEST = f"Zoë at {TIMES[-1]}"
+SENT = [event_of(seed(updatedDateTime=time, name=f"Zoë at {time}")).encode().decode() for time in TIMES]
+NEWER_TYPE = json.dumps(json.loads(SENT[0]) | {"id": "new", "type": "partnercenter.referral.v2"})
+UNREADABLE = ["hello", NEWER_TYPE]
+MESSAGES = [*SENT[::-1], *UNREADABLE, *random.sample(SENT, len(SENT))]
+"""Three snapshots, the latest first, then all again in any order; among them what no consumer knows."""
 
 
-def snippets(language: str) -> str:
-    return "\n".join(re.findall(rf"^```{language}\n(.+?)^```", PAGE, re.DOTALL | re.MULTILINE))
+@contextlib.asynccontextmanager
+async def program(*command: str, folder: Path, **settings: str) -> AsyncIterator[None]:
+    """Run an example until the test has seen what it does; then SIGTERM must end it well."""
+    process = await asyncio.create_subprocess_exec(
+        *command, cwd=folder, env={"PATH": PATH, "HOME": os.environ["HOME"], **settings}
+    )
+    try:
+        yield
+        process.terminate()
+        assert await process.wait() == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
 
 
-def python_snippets() -> dict[str, Any]:
-    names: dict[str, Any] = {}
-    exec(compile(snippets("python"), "consumers.md", "exec"), names)  # noqa: S102 - that is what the page is for
-    return names
+@pytest.fixture
+async def typescript(node_folder: Path) -> Path:
+    """The TypeScript examples, compiled strictly."""
+    shutil.copytree(EXAMPLES / "typescript", node_folder, dirs_exist_ok=True)
+    await run("tsc", folder=node_folder)
+    return node_folder
 
 
-async def bodies(app: App) -> list[str]:
-    """The messages of three snapshots of a referral, one after another and then all again in any order."""
-    for time in TIMES:
-        app.stack.partner_center.referrals[SEED_ID] = seed(updatedDateTime=time, name=f"Zoë at {time}")
-        await app.forward(SEED_ID)
-    sent = [base64.b64encode(text.encode()).decode() for text in await app.queues.events.texts()]
-    return sent[::-1] + random.sample(sent, len(sent))
+def kept_by_python(database: Path) -> list[str]:
+    with contextlib.closing(sqlite3.connect(database)) as opened:
+        return [json.loads(data)["name"] for (data,) in opened.execute("SELECT data FROM referrals")]
 
 
-EXPECTED = [[True, False, False, False, False, False], f"Zoë at {TIMES[-1]}"]
-"""The latest came first, so only that is news."""
+def kept_by_typescript(database: Path) -> list[str]:
+    events = [json.loads(line) for line in database.read_text(encoding="utf-8").splitlines()]
+    assert len({event["id"] for event in events}) == len(events) == len(SENT), "each event is stored once"
+    return [max(events, key=lambda event: event["sequence"])["data"]["name"]]
 
 
-async def test_the_python_snippets_keep_the_latest_snapshot_once(app: App) -> None:
-    names = python_snippets()
-    database = sqlite3.connect(":memory:")
-    database.executescript(names["SCHEMA"])
-    sent = await bodies(app)
-    news = [names["store"](database, names["read"](body)) for body in sent]
-    rows = database.execute("SELECT id, data FROM referrals").fetchall()
-    assert [news, json.loads(rows[0][1])["name"]] == EXPECTED
-    assert [row[0] for row in rows] == [SEED_ID]
-    event = names["read"](base64.b64decode(sent[0]))  # as Service Bus has it
-    assert not names["store"](database, event)
-    assert not names["store"](database, event | {"id": "new", "type": "partnercenter.referral.v2"})
-
-    url, root = app.queues.events.url, str(app.stack.authority.root)
-    credential = {"account_name": ACCOUNT, "account_key": KEY}
-    database.executescript("DELETE FROM seen; DELETE FROM referrals;")
-    with QueueClient.from_queue_url(url, credential=credential, connection_verify=root) as queue:
-        assert names["consume"](queue, database) == len(TIMES)
-    assert database.execute("SELECT data FROM referrals").fetchall() == [rows[0][1:]]
-    assert await app.queues.events.count() == 0
-    database.close()
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    return tmp_path / "kept"
 
 
-async def test_the_typescript_snippet_keeps_the_latest_snapshot_once(app: App, tmp_path: Path) -> None:
-    assert CONTRACTS.exists(), "TypeScript is not installed here: `make test` installs it"
-    driver = """
-        const sent: string[] = JSON.parse(BODIES);
-        const news = sent.map((body) => store(read(body)));
-        console.log(JSON.stringify([news, (latest.get(SUBJECT)!.data as any).name]));
-    """
-    program = snippets("typescript") + _filled(driver, await bodies(app))
-    (tmp_path / "consumer.ts").write_text(program, encoding="utf-8")
-    await run("tsc", "--strict", "--target", "es2022", "--lib", "es2022,dom", "consumer.ts", folder=tmp_path)
-    assert json.loads(await run("node", "consumer.js", folder=tmp_path)) == EXPECTED
+async def check_on_storage(stack: Stack, program_of: Any, database: Path) -> None:
+    queue = (await stack.fresh_queues()).events
+    set_aside = AzuriteQueue(stack.azurite, f"{queue.name}-set-aside")
+    await set_aside.client.create_queue()
+    for message in MESSAGES:
+        await queue.send(base64.b64encode(message.encode()).decode())
+    await queue.send("not base64")
+    root = str(stack.authority.root)
+    settings = {
+        "EVENTS_URL": queue.url,
+        "DATABASE": str(database),
+        "VISIBILITY_SECONDS": "1",
+        "IDENTITY_ENDPOINT": f"{stack.identity_url}/msi/token",
+        "IDENTITY_HEADER": stack.identity.secret,
+        "AZURE_CLIENT_ID": CLIENT_ID,
+        "REQUESTS_CA_BUNDLE": root,
+        "NODE_EXTRA_CA_CERTS": root,
+    }
+    async with program_of(**settings):
+        await eventually_empty(queue)
+    kept = [message.content for message in await set_aside.client.peek_messages(max_messages=32)]
+    assert sorted(kept) == sorted(["not base64", *(base64.b64encode(text.encode()).decode() for text in UNREADABLE)])
 
 
-@pytest.mark.skipif(not shutil.which("dotnet"), reason="dotnet is not installed here, so the C# snippet is not run")
-async def test_the_csharp_snippet_keeps_the_latest_snapshot_once(app: App, tmp_path: Path) -> None:
-    driver = """
-        using System.Text.Json;
-        var sent = JsonSerializer.Deserialize<string[]>(BODIES)!;
-        var news = sent.Select(body => Referrals.Store(Referrals.Read(body))).ToList();
-        Console.WriteLine(JsonSerializer.Serialize(new object[] {
-            news, Referrals.Latest[SUBJECT].GetProperty("name").GetString()! }));
-    """
-    (tmp_path / "Referrals.cs").write_text(snippets("csharp"), encoding="utf-8")
-    (tmp_path / "Program.cs").write_text(_filled(driver, await bodies(app)), encoding="utf-8")
-    (tmp_path / "consumer.csproj").write_text(PROJECT, encoding="utf-8")
-    assert json.loads(await run("dotnet", "run", folder=tmp_path)) == EXPECTED
+async def test_the_python_program_for_storage(stack: Stack, database: Path) -> None:
+    def start(**settings: str) -> Any:
+        return program(sys.executable, "storage_queue.py", folder=EXAMPLES / "python", **settings)
+
+    await check_on_storage(stack, start, database)
+    assert kept_by_python(database) == [LATEST]
 
 
-def test_the_write_back_snippet_patches_the_referral_as_it_was_seen() -> None:
-    document = seed(organizationId="p-1", eTag='"7"', externalReferenceId=None)
-    headers, body = python_snippets()["write_back"](event_of(document).document(), "0064x00000AbCdE")
-    assert headers["If-Match"] == '"7"'
-    assert json.loads(body) == [{"op": "add", "path": "/externalReferenceId", "value": "0064x00000AbCdE"}]
+async def test_the_typescript_program_for_storage(stack: Stack, typescript: Path, database: Path) -> None:
+    def start(**settings: str) -> Any:
+        return program("node", "dist/storage-queue.js", folder=typescript, **settings)
+
+    await check_on_storage(stack, start, database)
+    assert kept_by_typescript(database) == [LATEST]
 
 
-@pytest.mark.parametrize(
-    ("changes", "policy"),
-    [
-        ({"externalReferenceId": "crm-7"}, "full"),
-        ({"organizationId": "msft"}, "full"),
-        ({"eTag": None}, "full"),
-        ({"externalReferenceId": "crm 7 of Zelda Quux"}, "none"),
-    ],
-    ids=["its own echo", "Microsoft's side", "no entity tag", "a reference that may not appear"],
-)
-def test_the_write_back_snippet_writes_nothing_where_it_must_not(changes: dict[str, Any], policy: Any) -> None:
-    document = seed(**{"organizationId": "p-1", "eTag": '"7"', **changes})
-    event = event_of(document, policy=policy).document()
-    assert python_snippets()["write_back"](event, "crm-7") is None
+async def check_on_service_bus(program_of: Any, database: Path, broker_folder: Path) -> None:
+    """Run a program with the real client of Service Bus against a broker that speaks AMQP to it."""
+    shutil.copy(NODE / "service-bus.mjs", broker_folder)
+    broker = await asyncio.create_subprocess_exec(
+        *("node", "service-bus.mjs"),
+        cwd=broker_folder,
+        env={**os.environ, "PATH": PATH},
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert broker.stdin is not None
+    assert broker.stdout is not None
+    port = json.loads(await broker.stdout.readline())["port"]
+    for number, body in enumerate(MESSAGES):
+        broker.stdin.write(json.dumps({"id": str(number), "body": body}).encode() + b"\n")
+    connection = (
+        f"Endpoint=sb://127.0.0.1:{port};SharedAccessKeyName=any;SharedAccessKey=YW55;UseDevelopmentEmulator=true"
+    )
+    settings = {"SERVICE_BUS_CONNECTION": connection, "EVENTS_QUEUE": "events", "DATABASE": str(database)}
+    async with program_of(**settings):
+        lines = [json.loads(await broker.stdout.readline()) for _ in MESSAGES]
+    broker.stdin.close()
+    await broker.wait()
+    outcomes = {int(line["id"]): line["outcome"] for line in lines}
+    expected = {n: "dead-lettered" if body in UNREADABLE else "completed" for n, body in enumerate(MESSAGES)}
+    assert outcomes == expected
 
 
-def test_the_crm_table_maps_fields_that_events_have() -> None:
-    rows = re.findall(r"^\| (`[a-z][^|]*) \| .+ \| .+ \| .+ \| .+ \|$", PAGE, re.MULTILINE)
-    paths = [re.sub(r"\[\d\]", "", path).split(".") for row in rows for path in re.findall(r"`(.+?)`", row)]
-    definitions = SCHEMAS[REFERRAL_TYPE]["definitions"]
-    for names in paths:
-        schema = SCHEMAS[REFERRAL_TYPE]
-        for name in [name for name in names if name != "Duns"]:
-            schema = schema["properties"][name]
-            schema = definitions[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
-    assert len(paths) > len(rows) > 12
+@pytest.mark.e2e
+async def test_the_python_program_for_service_bus(node_folder: Path, database: Path) -> None:
+    def start(**settings: str) -> Any:
+        return program(sys.executable, "service_bus.py", folder=EXAMPLES / "python", **settings)
+
+    await check_on_service_bus(start, database, node_folder)
+    assert kept_by_python(database) == [LATEST]
 
 
-def _filled(driver: str, sent: list[str]) -> str:
-    """A driver with its two constants, as literals that both languages read."""
-    return driver.replace("BODIES", json.dumps(json.dumps(sent))).replace("SUBJECT", json.dumps(SEED_ID))
+@pytest.mark.e2e
+async def test_the_typescript_program_for_service_bus(typescript: Path, database: Path) -> None:
+    def start(**settings: str) -> Any:
+        return program("node", "dist/service-bus.js", folder=typescript, **settings)
+
+    await check_on_service_bus(start, database, typescript)
+    assert kept_by_typescript(database) == [LATEST]
+
+
+async def test_the_functions_app(stack: Stack, kind: str, database: Path) -> None:
+    options = {"max_delivery_count": 5} if kind == SERVICE_BUS else {}
+    queues = await stack.fresh_queues(inbound=kind, **options)
+    prefix, host = (
+        ("ServiceBus", {"ServiceBus__fullyQualifiedNamespace": stack.service_bus.namespace})
+        if kind == SERVICE_BUS
+        else ("Storage", {"Storage__queueServiceUri": stack.azurite.account_url})
+    )
+    environment = {
+        **{name: value for name, value in stack.environment(queues).items() if name.startswith(("IDENTITY", "SSL"))},
+        **host,
+        f"{prefix}__credential": "managedidentity",
+        f"{prefix}__clientId": CLIENT_ID,
+        "AzureFunctionsJobHost__extensions__queues__visibilityTimeout": "00:00:00",
+        "AzureFunctionsJobHost__extensions__queues__maxPollingInterval": "00:00:00.2",
+        "EVENTS_QUEUE": queues.requests.name,
+        "DATABASE": str(database),
+    }
+    for message in MESSAGES:
+        await queues.requests.send(base64.b64encode(message.encode()).decode() if kind == STORAGE else message)
+    async with stack.host(environment, root=EXAMPLES / "python"):
+        await until(queues.poison.count, len(UNREADABLE))
+        await eventually_empty(queues.requests)
+    assert kept_by_python(database) == [LATEST]
