@@ -2,9 +2,11 @@
 
 import json
 import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
+import flit_core.buildapi
 import jsonschema
 import pytest
 import yaml
@@ -221,11 +223,13 @@ def test_what_azd_and_builds_leave_is_neither_committed_nor_deployed() -> None:
     )
 
 
-def test_pyproject_names_the_package_that_azd_restores() -> None:
-    """`azd restore` installs the project: with several folders of code, a builder that guesses refuses."""
-    project = text(ROOT / "pyproject.toml")
-    assert 'name = "referral-fn"' in project
-    assert "flit_core.buildapi" in project or "[tool.setuptools" in project  # flit: the package of the project's name
+def test_the_project_builds_as_azd_restore_has_it_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With several folders of code, a builder that guesses which is the package refuses."""
+    monkeypatch.chdir(ROOT)
+    with zipfile.ZipFile(tmp_path / flit_core.buildapi.build_wheel(str(tmp_path))) as wheel:
+        files = {Path(name).parts[0] for name in wheel.namelist()}
+        assert "referral_fn/settings.py" in wheel.namelist()
+    assert {name for name in files if not name.endswith(".dist-info")} == {"referral_fn"}
 
 
 def test_the_devcontainer_has_the_tools_that_the_pages_use() -> None:
