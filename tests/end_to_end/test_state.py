@@ -1,5 +1,7 @@
 """The app with its table, under the host: changes, missed notifications, backfills."""
 
+import base64
+import contextlib
 import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -7,9 +9,19 @@ from typing import Any
 import pytest
 
 from local_stack.stack import Stack
+from local_stack.stand_ins.bucket import Bucket
 from referral_fn.timestamps import utc
 from tests.conftest import App, StartApp, eventually_empty, eventually_holds, until
 from tests.documents import seed
+
+INSTANCES = 3
+IN_FLIGHT = 1
+"""Seconds in which an answer reaches the instance that called, on a busy machine."""
+
+BUSY = {
+    "REFERRALS_DEFERRAL_SCHEDULE": "1,1,1,1,1,1,1,1",
+    "AzureFunctionsJobHost__extensions__queues__maxPollingInterval": "00:00:00.2",
+}
 
 
 def change(app: App, referral_id: str, **changes: Any) -> None:
@@ -72,10 +84,32 @@ async def test_an_invalid_backfill_request_is_refused(start_app: StartApp, stack
 
 
 async def test_without_a_table_nothing_is_called_and_there_is_no_timer(start_app: StartApp, stack: Stack) -> None:
-    requests = stack.identity.requests.copy()
+    tokens = stack.identity.requests.copy()
     async with start_app() as app:
         async with app.session.post(f"{app.host.url}/admin/functions/reconcile", json={}) as answer:
             assert answer.status == 404
         await app.forward(next(iter(stack.partner_center.referrals)))
         assert len(stack.partner_center.calls) == 1
-    assert stack.identity.requests["https://storage.azure.com"] - requests["https://storage.azure.com"] <= 2
+    # one token for the host, which polls the queue, and one for the worker's event
+    assert (stack.identity.requests - tokens)["https://storage.azure.com"] == 2
+
+
+async def test_three_instances_probe_once_each_in_a_pause_that_one_was_asked_for(stack: Stack) -> None:
+    """A tenant's limit: what one instance uses up, the others lack.
+
+    Calls that were in flight when the pause began cannot be taken back, so the bound holds for those that come later.
+    """
+    queues = await stack.fresh_queues()
+    settings = stack.environment(queues, STATE_URL=await stack.fresh_table(), **BUSY)
+    bucket = stack.partner_center.bucket = Bucket(size=20, rate=10, pause=3)
+    asked = [str(uuid.uuid4()) for _ in range(80)]
+    stack.partner_center.referrals.update({referral_id: seed(id=referral_id) for referral_id in asked})
+    async with contextlib.AsyncExitStack() as running:
+        for _ in range(INSTANCES):
+            await running.enter_async_context(stack.host(settings))
+        for referral_id in asked:
+            await queues.requests.send(base64.b64encode(referral_id.encode()).decode())
+        await until(queues.events.count, len(asked))
+    assert bucket.pauses >= 2
+    assert sum(seconds > IN_FLIGHT for seconds in bucket.early) <= INSTANCES * bucket.pauses
+    assert await queues.rejects.count() == 0
