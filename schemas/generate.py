@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from schemas import asyncapi, event_examples, event_schemas, openapi, problem_examples
+from schemas import asyncapi, event_examples, event_schemas, openapi, postman, problem_examples
 
 ROOT = Path(__file__).parent.parent
 
@@ -16,6 +16,7 @@ DOCUMENTS: dict[str, dict[str, Any]] = {
     **EVENTS,
     **PROBLEMS,
     "schemas/asyncapi.json": asyncapi.document(),
+    "schemas/postman.json": postman.document(),
     "referral_fn/api/openapi.json": openapi.document(),  # in the package, because the app serves it
 }
 """The documents by path."""
