@@ -24,8 +24,9 @@ UNDOCUMENTED = frozenset(
 
 def take_out(document: dict[str, Any], error: ValidationError) -> dict[Path, Any]:
     """Take the values that an error is about, in undocumented fields, out of a document; return them by their path."""
-    paths = {_undocumented_part(e["loc"]) for e in error.errors(include_url=False, include_input=False)} - {()}
-    return {path: _parent(document, path).pop(path[-1]) for path in paths}
+    errors = error.errors(include_url=False, include_input=False)
+    paths = dict.fromkeys(_undocumented_part(e["loc"]) for e in errors)  # in order: a set's differs between processes
+    return {path: _parent(document, path).pop(path[-1]) for path in paths if path}
 
 
 def put_back(model: BaseModel, misfits: dict[Path, Any]) -> None:

@@ -27,3 +27,11 @@ def test_noise_is_left_out() -> None:
     links = {"self": {"uri": "/x", "method": "GET", "headers": [{"key": "a"}]}, "relatedReferrals": {"method": "GET"}}
     data = data_of(links=links, attributes=None, **{"@odata.context": "https://example.com/$metadata"})
     assert "extra" not in data
+
+
+def test_values_of_unexpected_shapes_are_reported_in_the_order_of_the_fields() -> None:
+    names = ["mpnId", "salesStage", "referralSource", "campaignId", "createdVia", "solutionArea", "solutionPlay"]
+    data = data_of(**{name: ["?"] for name in reversed(names)})
+    paths = [finding["path"] for finding in data["warnings"] if finding["path"].startswith("/extra/")]
+    assert paths == [f"/extra/{name}" for name in names]
+    assert [name for name in data["extra"] if name in names] == names
