@@ -22,7 +22,7 @@ from referral_fn.state.published import Published, annotated
 from referral_fn.telemetry import Stages
 
 TIME_LIMIT = 35
-"""Seconds for one referral: tokens, all attempts at fetching it, and publishing its event.
+"""Seconds for one referral: tokens, all attempts at fetching it, and publishing its event. Writing its row has another.
 
 With the pause before a redelivered message and the time to hand its outcome on (queue_worker.py), a message stays below
 half of host.json's functionTimeout. A function that runs into that time-out takes the worker down, and with it
@@ -57,8 +57,8 @@ class Forwarder:
         """
         stages = Stages(request)
         try:
-            async with asyncio.timeout(TIME_LIMIT):
-                outcome = await self._forward(request, stages)
+            async with asyncio.timeout(TIME_LIMIT) as limit:
+                outcome = await self._forward(request, stages, limit)
         except TimeoutError:
             outcome = self._deferred(request, RetryableError("upstream-timeout", f"not done within {TIME_LIMIT} s"))
         fields = {**request.log_fields(), **stages.milliseconds}
@@ -72,12 +72,12 @@ class Forwarder:
             log.warning("attempt.failed", **fields, reason=outcome.reason, detail=outcome.detail, **answer)
         return outcome
 
-    async def _forward(self, request: ReferralRequest, stages: Stages) -> Outcome:
+    async def _forward(self, request: ReferralRequest, stages: Stages, limit: asyncio.Timeout) -> Outcome:
         try:
             event, upstream = await self._fetch(request, stages)
             if self._memory is None:
                 return Forwarded(event, await self._publish(event, stages), upstream)
-            return await self._compare_and_publish(self._memory, request, event, upstream, stages)
+            return await self._compare_and_publish(self._memory, request, event, upstream, stages, limit)
         except PermanentError as error:
             return Rejected(error.reason, str(error), error.errors, error.upstream)
         except MessageTooLargeError as error:
@@ -100,7 +100,13 @@ class Forwarder:
         return event, fetched.upstream
 
     async def _compare_and_publish(
-        self, memory: Memory, request: ReferralRequest, event: Event[ReferralData], upstream: Upstream, stages: Stages
+        self,
+        memory: Memory,
+        request: ReferralRequest,
+        event: Event[ReferralData],
+        upstream: Upstream,
+        stages: Stages,
+        limit: asyncio.Timeout,
     ) -> Outcome:
         """Publish the event with what has changed since the last one, unless it was published and nobody asked."""
         with stages.timed("recall"):
@@ -112,6 +118,7 @@ class Forwarder:
         published = Published.of(event, known.published)
         event = annotated(event, published)
         encoded = await self._publish(event, stages)
+        limit.reschedule(None)  # the row has a limit of its own, and a published event must not be deferred
         with stages.timed("remember"):
             await memory.remember(request.referral_id, published, known)
         return Forwarded(event, encoded, upstream)

@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from referral_fn import forwarder
+from referral_fn.errors import RetryableError
 from referral_fn.referrals.outcome import Forwarded, Unchanged
 from referral_fn.state import memory as memory_module
 from referral_fn.state.memory import ROW
@@ -225,3 +227,25 @@ def _texts(value: Any) -> list[str]:
     if isinstance(value, list):
         return [text for item in value for text in _texts(item)]
     return [value] if isinstance(value, str) else []
+
+
+@pytest.mark.parametrize("trouble", ["fails", "hangs"])
+async def test_once_an_event_is_published_nothing_makes_its_message_fail(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, trouble: str
+) -> None:
+    """Not even the time limit for the whole referral, if it passes while the row is written."""
+    monkeypatch.setattr(forwarder, "TIME_LIMIT", 0.1)
+    monkeypatch.setattr(memory_module, "WRITE_LIMIT", 0.3)
+    world = World()
+
+    async def step() -> None:
+        if not world.events:
+            return
+        if trouble == "hangs":
+            await asyncio.Event().wait()
+        raise RetryableError("state-unavailable", "the table is down")
+
+    world.step = step
+    assert isinstance(await world.forward(), Forwarded)
+    assert len(world.events) == 1
+    assert "state.unavailable" in [record.event for record in caplog.records if hasattr(record, "event")]
