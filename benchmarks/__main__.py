@@ -87,7 +87,13 @@ def compared(environment: dict[str, str], quick: int) -> dict[str, Rounds]:
 
 def in_context(environment: dict[str, str], quick: int) -> Rounds:
     """The app with and without its stages, and one referral at a time."""
-    programs = [("app", MOST), *((f"app-less-{stage}", MOST) for stage in STAGES), ("floor", 1), ("app", 1)]
+    programs = [
+        ("app", MOST),
+        ("app-with-table", MOST),
+        *((f"app-less-{stage}", MOST) for stage in STAGES),
+        ("floor", 1),
+        ("app", 1),
+    ]
     rounds: Rounds = {}
     for _ in range(max(ROUNDS // quick, 1)):
         for program, concurrency in programs:

@@ -84,6 +84,14 @@ async def app() -> AsyncIterator[Forward]:
     await opened.close()
 
 
+@contextlib.asynccontextmanager
+async def app_with_table() -> AsyncIterator[Forward]:
+    """The app with `STATE_URL`. All others run without it."""
+    os.environ["STATE_URL"] = os.environ["TABLE_URL"]
+    async with app() as forward:
+        yield forward
+
+
 def app_without(*stages: str) -> Callable[[], contextlib.AbstractAsyncContextManager[Forward]]:
     """The app without some stages, whose first results are reused: shows what the stages cost in context."""
 
@@ -174,6 +182,7 @@ PROGRAMS = {
     "bare": bare,
     "floor": floor,
     "app": app,
+    "app-with-table": app_with_table,
     "app-less-read": app_without("read"),
     "app-less-normalize": app_without("normalize"),
     "app-less-log": app_without("log"),

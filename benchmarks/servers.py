@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from aiohttp import web
 
-from benchmarks.documents import DOCUMENTS, TOKEN_LENGTH
+from benchmarks.documents import DOCUMENTS, SEED_ID, TOKEN_LENGTH
 from local_stack.stand_ins.certificates import Authority
 from local_stack.stand_ins.serving import HOST
 
@@ -22,6 +22,18 @@ _PUT = b"""<?xml version="1.0" encoding="utf-8"?><QueueMessagesList><QueueMessag
 <MessageId>5974b586-0df3-4e2d-ad0c-18e3892bfca2</MessageId><InsertionTime>Mon, 23 Nov 2026 10:00:00 GMT</InsertionTime>\
 <ExpirationTime>Fri, 31 Dec 9999 23:59:59 GMT</ExpirationTime><PopReceipt>YzQ4Yzg1MDIGM0MDFiZDAwYzEw</PopReceipt>\
 <TimeNextVisible>Mon, 23 Nov 2026 10:00:00 GMT</TimeNextVisible></QueueMessage></QueueMessagesList>"""
+_ROW = {
+    "odata.etag": "W/\"datetime'2026-11-23T10%3A00%3A00.0000000Z'\"",
+    "PartitionKey": SEED_ID,
+    "RowKey": "referral",
+    "EventId": f"{SEED_ID}@{SEED_ID}",
+    "Sequence": "2018-01-01T00:00:00.000000Z",
+    "Status": "New",
+    "Substatus": "Pending",
+    "Key": "00" * 16,
+    "Fields": json.dumps({f"field{number}": "0" * 16 for number in range(25)}),
+    "Attributes": "{}",
+}
 _HOUR = 3600
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -61,6 +73,14 @@ class _Queues:
             self._waiting.remove(waiter)
 
 
+async def _table(request: web.BaseRequest) -> web.StreamResponse:
+    """A table whose row of every referral knows another version, so that each event is compared and the row written."""
+    await request.read()
+    if "pause" in request.path:
+        return web.Response(status=404)
+    return web.json_response(_ROW) if request.method == "GET" else web.Response(status=204)
+
+
 async def _token(request: web.BaseRequest) -> web.StreamResponse:
     resource = parse_qs(request.query_string)["resource"][0]
     expires = str(int(time.time()) + 24 * _HOUR)
@@ -76,6 +96,7 @@ async def _serve() -> None:
         for name, handler, tls in (
             ("upstream", _referral, authority.server_context()),
             ("queues", _Queues().respond, authority.server_context()),
+            ("table", _table, authority.server_context()),
             ("identity", _token, None),
         ):
             runner = web.ServerRunner(web.Server(handler))
@@ -94,6 +115,7 @@ def _settings(urls: dict[str, str], root: str) -> dict[str, str]:
         "EVENTS_URL": f"{urls['queues']}/account/referral-events",
         "REJECTS_URL": f"{urls['queues']}/account/referral-rejects",
         "REQUESTS_URL": f"{urls['queues']}/account/referral-requests",
+        "TABLE_URL": f"{urls['table']}/account/referrals",
         "IDENTITY_ENDPOINT": f"{urls['identity']}/msi/token",
         "IDENTITY_HEADER": "x",
         "SSL_CERT_FILE": root,
