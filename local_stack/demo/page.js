@@ -3,7 +3,11 @@
 const byId = (id) => document.getElementById(id);
 const SHOWN = 100;
 const FETCHING = "fetching";
+const QUEUE = "queue";
+const COMMAND = "command";
 const FOUND = "found by reconciliation";
+const FOLDED = { first: 2, last: 5 }; // the steps of a long trail that stay visible
+const narrow = matchMedia("(max-width: 1100px)");
 
 /* Rows by referral ID, or by message ID if the message names no referral. */
 const names = new Map();
@@ -11,7 +15,8 @@ const rows = new Map();
 const changed = new Set();
 const outcomeCounts = { events: 0, rejects: 0 };
 let live = false; // false while the history is replayed
-let shown = null;
+let shown = null; // the row whose document is open
+let keeps = false; // whether events and rejects stay on their queues
 
 /* ---- the stream ---- */
 
@@ -34,9 +39,13 @@ function take(record) {
 }
 
 function start(record) {
+  shown = null;
+  place();
   rows.clear();
   byId("referrals").replaceChildren();
   outcomeCounts.events = outcomeCounts.rejects = 0;
+  keeps = record.keep;
+  for (const label of document.querySelectorAll(".kept")) label.textContent = keeps ? "on the queue" : "received";
   byId("schedule").textContent = record.schedule.replaceAll(",", ", ");
   const select = byId("referral");
   const before = names.size ? select.value : record.referrals[1]?.id;
@@ -57,6 +66,7 @@ function present(record) {
   else if (record.waiting === null) trouble("The queues do not respond.");
   else trouble("");
   byId("requests").textContent = record.waiting ? record.waiting.requests : "–";
+  if (keeps && record.waiting) for (const queue of ["events", "rejects"]) byId(queue).textContent = record.waiting[queue];
   const { partnerCenter, dropped, token, events } = record.faults;
   const form = byId("faults").elements;
   byId("other-fault").hidden = partnerCenter !== "other";
@@ -70,7 +80,10 @@ function present(record) {
 
 function rowOf(referralId, messageId) {
   const key = referralId ?? messageId;
-  if (!rows.has(key)) rows.set(key, { key, named: Boolean(referralId), steps: [], state: "", tone: "", due: 0, documents: [] });
+  const row = rows.get(key) ?? { key, named: Boolean(referralId), steps: [], state: "", tone: "", due: 0, documents: [] };
+  rows.delete(key); // the Map's order is that of the last activity
+  rows.set(key, row);
+  changed.delete(key);
   changed.add(key);
   requestAnimationFrame(draw);
   return rows.get(key);
@@ -78,13 +91,15 @@ function rowOf(referralId, messageId) {
 
 function stage(record) {
   if (record.event === "reconcile.finished" && live) say("faulty", `Reconciled: ${record.listed} changed, ${record.requested} requested.`);
+  if (record.event === "webhook.refused") record.messageId = `notification at ${clock(record.at)}`;
   const onStage = STAGES[record.kind === "log" ? record.event : record.kind];
   if (onStage && (record.referralId || record.messageId)) onStage(rowOf(record.referralId, record.messageId), record);
 }
 
 const STAGES = {
   received(row, { by, at }) {
-    if (row.ended) Object.assign(row, { steps: [], ended: false, reason: "" });
+    if (row.ended) Object.assign(row, { steps: [], ended: false, reason: "", detail: "" });
+    row.isLogged = by !== QUEUE;
     row.steps.push(`${clock(at)} received by ${by}`);
     become(row, "Received");
   },
@@ -95,7 +110,7 @@ const STAGES = {
   },
   "webhook.accepted": (row, { at }) => STAGES.received(row, { by: "webhook", at }),
   fetching(row, { at }) {
-    if (row.ended || !row.steps.length) STAGES.received(row, { by: "queue", at });
+    if (row.ended || !row.steps.length) STAGES.received(row, { by: QUEUE, at });
     if (row.steps.at(-1) !== FETCHING) row.steps.push(FETCHING);
     become(row, "Fetching");
   },
@@ -110,9 +125,9 @@ const STAGES = {
     row.reason = reason;
     if (row.ended) showCallerError(row);
   },
-  responded(row, { status }) {
+  responded(row, { status, reason, detail }) {
     row.steps.push(`caller got ${status}`);
-    row.status = status;
+    Object.assign(row, { status, reason: row.reason || reason, detail });
     if (status >= 400) showCallerError(row);
   },
   "referral.deferred"(row, { seconds, reason, attempt, at }) {
@@ -123,6 +138,7 @@ const STAGES = {
     news(row, `deferred for ${seconds} seconds, ${reason}`);
   },
   "referral.forwarded"(row, event) {
+    row.steps = row.steps.filter((text) => text !== "forwarded"); // its event may have come first
     STAGES["upstream.answered"](row, event);
     step(row, "forwarded");
     become(row, row.attempt ? "Forwarded after retries" : "Forwarded", "good", true);
@@ -140,6 +156,13 @@ const STAGES = {
     become(row, `Rejected, ${reason}`, "bad", true);
     news(row, `rejected, ${reason}`);
   },
+  refused(row, { what, detail, at }) {
+    Object.assign(row, { what, steps: [`${clock(at)} refused`] });
+    become(row, `Refused: ${detail}`, "bad", true);
+    news(row, `refused, ${detail}`);
+  },
+  "webhook.refused": (row, { check, detail, at }) =>
+    STAGES.refused(row, { what: "Notification", detail: `${detail} (check: ${check})`, at }),
   "handover.failed"(row, { reason }) {
     row.steps.push(`hand-over failed, ${reason}`);
     become(row, "Awaiting redelivery", "wait");
@@ -155,7 +178,8 @@ function become(row, state, tone = "", ended = false) {
 
 /** The response may arrive before the log event that explains it. */
 function showCallerError(row) {
-  become(row, `Caller got ${row.status}${row.reason ? `, ${row.reason}` : ""}`, "bad", true);
+  const why = row.status === 400 && row.detail ? `: ${row.detail}` : "";
+  become(row, `Caller got ${row.status}${row.reason ? `, ${row.reason}` : ""}${why}`, "bad", true);
   news(row, `the caller got ${row.status}`);
 }
 
@@ -165,6 +189,8 @@ function step(row, text) {
 
 /** Consecutive attempts with the same result are shown as one step. */
 function answered(row, how, seconds) {
+  if (!row.isLogged && row.steps[0]) row.steps[0] = row.steps[0].replace(COMMAND, QUEUE);
+  row.isLogged = true;
   const callerStep = /^caller got/.test(row.steps.at(-1) ?? "") ? row.steps.pop() : "";
   if (row.steps.at(-1) === FETCHING) row.steps.pop();
   const took = seconds === undefined ? "" : ` in ${seconds < 1 ? `${Math.round(seconds * 1000)} ms` : `${seconds.toFixed(1)} s`}`;
@@ -179,11 +205,21 @@ function outcome({ queue, document: cloudEvent }) {
   byId(queue).textContent = outcomeCounts[queue];
   const row = rowOf(cloudEvent.subject, cloudEvent.id.split("/")[0]);
   row.documents.push({ queue, cloudEvent });
+  if (queue === "events" && row.isLogged === false) publishedByCommand(row);
+  if (shown === row) fill(row);
   if (cloudEvent.changed) step(row, `changed: ${cloudEvent.changed.replaceAll(",", ", ")}`);
 }
 
+/** A command forwards referrals by itself: the app's log says nothing of them. */
+function publishedByCommand(row) {
+  row.steps[0] = row.steps[0].replace(QUEUE, COMMAND);
+  if (row.steps.at(-1) === FETCHING) row.steps.pop();
+  step(row, "forwarded");
+  become(row, "Forwarded", "good", true);
+}
+
 const clock = (at) => new Date(at).toLocaleTimeString("en-GB");
-const title = (row) => names.get(row.key) ?? (row.named ? row.key : "Message without a referral ID");
+const title = (row) => names.get(row.key) ?? row.what ?? (row.named ? "Unknown referral" : "Message without a referral ID");
 
 function news(row, what) {
   if (live) byId("news").append(Object.assign(document.createElement("span"), { textContent: `${title(row)}: ${what}. ` }));
@@ -202,6 +238,7 @@ function drawRow(row) {
   if (!row.item) {
     row.item = make("li", live ? "new" : "");
     row.title = make("h3");
+    row.id = make("p", "id", row.key);
     row.actions = make("div", "actions");
     row.stateLine = make("p", "state");
     row.trail = make("ol", "trail");
@@ -209,15 +246,22 @@ function drawRow(row) {
     row.button.type = "button";
     row.button.addEventListener("click", () => show(row));
     row.actions.append(row.button);
-    row.item.append(row.title, row.actions, row.stateLine, row.trail);
+    row.item.append(row.title, row.actions, row.id, row.stateLine, row.trail);
     row.title.textContent = title(row);
-    row.title.title = row.key;
-    byId("referrals").prepend(row.item);
     while (rows.size > SHOWN) {
       const [key, oldest] = rows.entries().next().value;
+      if (oldest === shown) {
+        shown = null;
+        place();
+      }
       oldest.item?.remove();
       rows.delete(key);
     }
+  }
+  if (byId("referrals").firstElementChild !== row.item) {
+    const focused = row.item.contains(document.activeElement) ? document.activeElement : null;
+    byId("referrals").prepend(row.item);
+    focused?.focus({ preventScroll: true });
   }
   const latest = row.documents.at(-1);
   row.button.hidden = !latest;
@@ -225,9 +269,30 @@ function drawRow(row) {
     row.button.textContent = latest.queue === "events" ? "Event" : "Reject";
     row.button.setAttribute("aria-label", `${row.button.textContent} of ${title(row)}`);
   }
-  row.trail.replaceChildren(...row.steps.slice(-8).map((text) => make("li", "", text)));
+  drawTrail(row);
   row.stateLine.className = `state ${row.tone}`;
   drawState(row);
+}
+
+function drawTrail(row) {
+  const items = row.steps.map((text) => make("li", "", text));
+  const middle = items.slice(FOLDED.first, -FOLDED.last);
+  if (middle.length > 1 && !row.unfolded) {
+    const more = make("button", "more", `${middle.length} more steps`);
+    more.type = "button";
+    more.addEventListener("click", () => {
+      row.unfolded = true;
+      drawTrail(row);
+      row.trail.children[FOLDED.first].tabIndex = -1;
+      row.trail.children[FOLDED.first].focus();
+    });
+    const fold = make("li");
+    fold.append(more);
+    items.splice(FOLDED.first, middle.length, fold);
+  }
+  const hadFocus = row.trail.contains(document.activeElement);
+  row.trail.replaceChildren(...items);
+  if (hadFocus) row.trail.querySelector(".more")?.focus({ preventScroll: true });
 }
 
 function drawState(row) {
@@ -249,9 +314,39 @@ function make(tag, className = "", text = "") {
 /* ---- the event or reject ---- */
 
 function show(row) {
-  shown = row.documents.at(-1);
-  const text = JSON.stringify(shown.cloudEvent, null, 2);
-  byId("document-title").textContent = `${shown.queue === "events" ? "Event" : "Reject"}: ${title(row)}`;
+  shown = row;
+  fill(row);
+  place();
+  say("copied", "");
+  byId("json").scrollTop = 0;
+  byId("document-title").focus();
+  if (narrow.matches) row.item.scrollIntoView();
+}
+
+/** Where the window is narrow, the document opens under its row; else it has a column of its own. */
+function place() {
+  const isInline = narrow.matches && shown;
+  (isInline ? shown.item : byId("columns")).append(byId("document"));
+  byId("back").hidden = !isInline;
+  byId("document").hidden = narrow.matches && !shown;
+}
+
+narrow.addEventListener("change", place);
+place();
+
+byId("back").addEventListener("click", () => {
+  const { button } = shown;
+  shown = null;
+  place();
+  button.focus();
+});
+
+const latestOf = (row) => row.documents.at(-1).cloudEvent;
+
+function fill(row) {
+  const { queue } = row.documents.at(-1);
+  const text = JSON.stringify(latestOf(row), null, 2);
+  byId("document-title").textContent = `${queue === "events" ? "Event" : "Reject"}: ${title(row)}`;
   byId("nothing").hidden = true;
   byId("document-actions").hidden = byId("json").hidden = false;
   const parts = text.split(/("(?:[^"\\]|\\.)*")(?=(:)?)/g);
@@ -261,14 +356,11 @@ function show(row) {
     pre.append(parts[at]);
     if (parts[at + 1]) pre.append(make("span", parts[at + 2] ? "name" : "string", parts[at + 1]));
   }
-  pre.scrollTop = 0;
-  say("copied", "");
-  byId("document-title").focus();
 }
 
 byId("copy").addEventListener("click", async () => {
   try {
-    await navigator.clipboard.writeText(JSON.stringify(shown.cloudEvent, null, 2));
+    await navigator.clipboard.writeText(JSON.stringify(latestOf(shown), null, 2));
     say("copied", "Copied.");
   } catch {
     say("copied", "The browser does not allow copying. Select the text instead.", "bad");
@@ -276,7 +368,7 @@ byId("copy").addEventListener("click", async () => {
 });
 
 byId("again").addEventListener("click", (event) => act(event.currentTarget, "copied", async () => {
-  await call("POST", "local/requests", JSON.stringify(shown.cloudEvent));
+  await call("POST", "local/requests", JSON.stringify(latestOf(shown)));
   return "Sent to referral-requests.";
 }));
 

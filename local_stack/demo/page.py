@@ -15,6 +15,7 @@ import aiohttp
 from aiohttp import web
 from azure.core.exceptions import AzureError
 
+from local_stack.demo.app_calls import AppCalls
 from local_stack.demo.fault_controls import FaultControls
 from local_stack.demo.http_rules import (
     add_security_headers,
@@ -27,7 +28,7 @@ from local_stack.demo.record_stream import RecordStream
 from local_stack.host.process import Host
 from local_stack.stack import AnyQueue, Queues, Stack
 from local_stack.stand_ins import service_bus
-from local_stack.stand_ins.flaky import FlakyQueues, without_own
+from local_stack.stand_ins.flaky import FlakyQueues
 from local_stack.stand_ins.partner_center import LIST, ReceivedCall
 from local_stack.stand_ins.serving import serving
 
@@ -85,6 +86,7 @@ class Page:
         """Events and rejects in the order in which they were taken from their queues."""
         self._faults = FaultControls(stack, queues, flaky)
         self._records = RecordStream()
+        self._calls = AppCalls(session, self._records, lambda: host.url)
         self._state: dict[str, Any] = {}
         self._refresh = asyncio.Event()
         self._host_ended = asyncio.create_task(host.ended())
@@ -108,8 +110,9 @@ class Page:
         site.router.add_post("/local/requests", self._put_request)
         site.router.add_post("/local/notifications", self._notify)
         site.router.add_post("/local/reconciliations", self._reconcile)
-        site.router.add_post("/api/referrals/{id}", self._forward)
-        site.router.add_route("*", "/api/{path:.*}", self._proxy)
+        site.router.add_post("/api/referrals/{id}", self._calls.forward)
+        site.router.add_post("/api/referrals", self._calls.request)
+        site.router.add_route("*", "/api/{path:.*}", self._calls.proxy)
         return site
 
     async def close(self) -> None:
@@ -212,26 +215,6 @@ class Page:
         try:
             async with self._session.post(f"{self.host.url}/admin/functions/reconcile", json={}) as response:
                 return web.json_response({}, status=response.status)
-        except aiohttp.ClientError:
-            return error("The app does not answer.", HTTPStatus.BAD_GATEWAY)
-
-    async def _forward(self, request: web.Request) -> web.Response:
-        """Proxy a call for one referral, and record the call and its response."""
-        referral_id = request.match_info["id"].lower()[:100]
-        self._records.add("received", referralId=referral_id, by="HTTP")
-        response = await self._proxy(request)
-        self._records.add("responded", referralId=referral_id, status=response.status)
-        return response
-
-    async def _proxy(self, request: web.Request) -> web.Response:
-        body, headers = await request.read(), without_own(request.headers)
-        url = self.host.url + str(request.rel_url)
-        try:
-            async with self._session.request(
-                request.method, url, data=body, headers=headers, allow_redirects=False
-            ) as response:
-                headers = without_own(response.headers)
-                return web.Response(status=response.status, body=await response.read(), headers=headers)
         except aiohttp.ClientError:
             return error("The app does not answer.", HTTPStatus.BAD_GATEWAY)
 

@@ -148,7 +148,7 @@ async def test_the_page_reports_that_copying_is_not_allowed(tab: Tab) -> None:
 @pytest.mark.parametrize(
     ("message", "heading", "reason"),
     [
-        (str(uuid.UUID(int=9)), str(uuid.UUID(int=9)), "referral-not-found"),
+        (str(uuid.UUID(int=9)), "Unknown referral", "referral-not-found"),
         ("<b>no ID</b>", "Message without a referral ID", "invalid-request"),
     ],
 )
@@ -160,6 +160,90 @@ async def test_a_message_without_a_known_referral_becomes_a_reject(
     await expect(tab.locator("#rejects")).to_have_text("1")
     await row(tab, heading).get_by_role("button", name="Reject").click()
     await expect(tab.locator("#json")).to_contain_text(f'"reason": "{reason}"')
+
+
+async def test_a_reject_that_is_sent_again_shows_its_event(tab: Tab) -> None:
+    await tab.get_by_label("Has no such referral").check()
+    await expect(tab.locator("#faulty")).to_have_text("Faults are active.")
+    await send(tab, LEAD["id"], "Queue")
+    await row(tab).get_by_role("button", name="Reject").click()
+    await expect(tab.get_by_role("heading", name=f"Reject: {LEAD['name']}")).to_be_visible()
+    await tab.get_by_role("button", name="Clear faults").click()
+    await expect(tab.locator("#faulty")).to_have_text("No faults.")
+    await tab.get_by_role("button", name="Send again").click()
+    await expect(row(tab).locator(".state")).to_have_text("Forwarded")
+    await expect(row(tab).get_by_role("button", name="Event")).to_be_visible()
+    await expect(tab.get_by_role("heading", name=f"Event: {LEAD['name']}")).to_be_visible()
+
+
+async def test_the_latest_activity_comes_first_with_ids_beside_names(tab: Tab) -> None:
+    first = tab.locator("#referrals > li").first
+    for referral in (LEAD, OTHER, LEAD):
+        await send(tab, referral["id"], "HTTP")
+        await expect(first.get_by_role("heading")).to_have_text(referral["name"])
+        await expect(first.locator(".id")).to_have_text(referral["id"])
+        await expect(first.locator(".state")).to_have_text("Forwarded")
+
+
+async def test_a_refused_call_says_why(tab: Tab) -> None:
+    await send(tab, "no ID", "HTTP")
+    state = row(tab, "Unknown referral").locator(".state")
+    await expect(state).to_have_text(re.compile("Caller got 400, invalid-request: .*GUID"))
+
+
+async def test_each_item_of_a_batch_has_a_row(tab: Tab, served: demo.Page) -> None:
+    async with aiohttp.ClientSession() as session:
+        await session.post(f"{served.url}/api/referrals", json={"referralIds": [LEAD["id"], "no ID"]})
+        await session.post(f"{served.url}/api/referrals", json={"referralId": OTHER["id"]})
+    await expect(row(tab).locator(".trail")).to_contain_text("received by batch")
+    await expect(row(tab).locator(".state")).to_have_text("Forwarded")
+    await expect(row(tab, OTHER["name"]).locator(".trail")).to_contain_text("received by HTTP")
+    refused = row(tab, "Item of a batch")
+    await expect(refused.locator(".state")).to_have_text("Refused: must be a GUID")
+    await expect(refused.locator(".id")).to_have_text("batch item no ID")
+
+
+async def test_a_refused_notification_has_a_row(tab: Tab, served: demo.Page) -> None:
+    async with aiohttp.ClientSession() as session:
+        await session.post(f"{served.url}/api/webhooks/partner-center", json={"EventName": "referral-updated"})
+    await expect(row(tab, "Notification").locator(".state")).to_contain_text("(check: ")
+
+
+async def test_what_a_command_forwards_has_a_row(tab: Tab, served: demo.Page, stack: Stack) -> None:
+    status, output = await stack.run_command(served.settings, "forward", LEAD["id"])
+    assert status == 0, output
+    await expect(row(tab).locator(".state")).to_have_text("Forwarded")
+    await expect(row(tab).locator(".trail")).to_have_text(re.compile("received by command.*forwarded"))
+    await expect(row(tab).get_by_role("button", name="Event")).to_be_visible()
+
+
+async def test_a_long_trail_is_folded_and_can_be_unfolded(tab: Tab) -> None:
+    await tab.get_by_label("Is unavailable").check()
+    await expect(tab.locator("#faulty")).to_have_text("Faults are active.")
+    await send(tab, LEAD["id"], "Queue")
+    more = row(tab).get_by_role("button", name=re.compile(r"\d+ more steps"))
+    await expect(more).to_be_visible()
+    await tab.get_by_role("button", name="Clear faults").click()
+    await expect(row(tab).locator(".state")).to_have_text("Forwarded after retries")
+    await more.click()
+    await expect(row(tab).locator(".trail li").first).to_contain_text("received by queue")
+    trail = await row(tab).locator(".trail li").all_inner_texts()
+    assert len(trail) > 8 and len([step for step in trail if "deferred" in step]) >= 3
+
+
+async def test_on_a_narrow_screen_the_document_opens_where_it_was_asked_for(
+    browser: Browser, served: demo.Page
+) -> None:
+    async with opened_tab(browser, served.url, viewport={"width": 360, "height": 800}) as tab:
+        await expect(tab.locator("#document")).to_be_hidden()
+        await send(tab, LEAD["id"], "HTTP")
+        button = row(tab).get_by_role("button", name="Event")
+        await button.click()
+        await expect(row(tab).locator("#json")).to_be_in_viewport()
+        await expect(tab.get_by_role("heading", name=f"Event: {LEAD['name']}")).to_be_focused()
+        await tab.get_by_role("button", name="Back to the list").click()
+        await expect(tab.locator("#document")).to_be_hidden()
+        await expect(button).to_be_focused()
 
 
 async def test_an_empty_message_is_not_sent(tab: Tab) -> None:

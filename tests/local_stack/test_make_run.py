@@ -147,7 +147,7 @@ async def test_make_run_is_a_place_to_work_in(make_run: Run) -> None:
     assert "listed since" in await make_run.in_a_shell(f"{python} reconcile --since 2018-01-01 --dry-run")
     assert "forwarded" in await make_run.in_a_shell(f"{python} forward {REFERRALS[2]['id']}")
     await make_run.prints(f"(?m)^forwarded +{REFERRALS[2]['id']}")
-    assert '"event":"upstream.answered"' in make_run.output  # --log
+    assert '"event":"referral.forwarded"' in make_run.output  # --log
 
     hosts = [pid for pid in children_of(make_run.process.pid) if "functions_host" in command_line(pid)]
     (worker,) = children_of(hosts[0])
