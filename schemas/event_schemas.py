@@ -1,5 +1,6 @@
 """The JSON Schemas of the events, generated from the types that the app builds them with."""
 
+import functools
 from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter
@@ -85,6 +86,7 @@ class _EventSchema(GenerateJsonSchema):
         return self.generate_inner(schema["schema"])
 
 
+@functools.cache
 def published() -> dict[str, dict[str, Any]]:
     """Return every published schema by its name, by which the app serves it."""
     schemas: dict[str, dict[str, Any]] = {}
@@ -131,6 +133,7 @@ def components(event_type: str, reference: str = "#/components/schemas/{model}")
     return {**definitions, data.__name__: schema, name: whole}
 
 
+@functools.cache
 def _generated(event_type: str, reference: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """The schema of an event type's data, after the definitions that it refers to."""
     schema = TypeAdapter(_DATA[event_type][1]).json_schema(schema_generator=_EventSchema, ref_template=reference)

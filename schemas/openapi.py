@@ -1,5 +1,6 @@
 """The HTTP API as an OpenAPI 3.1 document: the models and problems are the code's, the rest is checked against it."""
 
+import functools
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ _EVENT = {"$ref": "#/components/responses/Event"}
 _CACHING = {name: {"$ref": f"#/components/headers/{name.replace('-', '')}"} for name in ("ETag", "Cache-Control")}
 
 
+@functools.cache
 def document() -> dict[str, Any]:
     """The document."""
     return {

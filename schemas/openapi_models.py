@@ -59,8 +59,6 @@ def notification() -> dict[str, Any]:
     return {
         "EventName": "referral-updated",
         "ResourceUri": f"https://api.partnercenter.microsoft.com/engagements/v1/referrals/{SEED_ID}",
-        "ResourceName": "referral",
-        "AuditUri": None,
         "ResourceChangeUtcDate": "2018-09-26T22:50:17.9817210Z",
     }
 
