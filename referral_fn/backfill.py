@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from referral_fn import log
-from referral_fn.errors import PermanentError
+from referral_fn.errors import PermanentError, RetryableError
 from referral_fn.queues.base import Queue
 from referral_fn.referral_list import MAX_PAGES, Listed, Query, ReferralList
 from referral_fn.referrals.backfill_page import BackfillPage
@@ -64,12 +64,15 @@ class Backfiller:
         """Request the referrals of a page that were not published, then hand on to the next page.
 
         A page that comes twice is recognized by the run's row, which is written last. If a worker dies before that, the
-        page is requested once more, and the next page may come twice, which is recognized in the same way.
+        page is requested once more, and the next page may come twice, which is recognized in the same way. A page that
+        comes before the row is written is put off once.
 
         Raises:
             RetryableError: the list, the table or the queue failed. The page is to be tried again.
         """
         run = await self.runs.read(page.run_id)
+        if run is not None and _may_be_early(page, run):
+            raise RetryableError("state-unavailable", "the row of the run does not say yet that this page is next")
         if run is None or not _is_next(page, run) or run.state == "finished":
             log.info("backfill.repeated", run=page.run_id, page=page.number)
             return
@@ -144,6 +147,15 @@ class Backfiller:
 
 def _is_next(page: BackfillPage, run: Run) -> bool:
     return (page.number, page.after) == (run.page, run.after)
+
+
+def _may_be_early(page: BackfillPage, run: Run) -> bool:
+    """Whether this message may have come before the row was written, which happens after the message was put.
+
+    Once it was deferred, this is over: either the row is written, or its writer died, and will put the message again.
+    """
+    is_behind = page.number < run.page or (page.number == run.page and not page.after)
+    return not (page.attempt or is_behind or _is_next(page, run) or run.state == "finished")
 
 
 def _left(referrals: Iterable[Listed], page: BackfillPage) -> list[Listed]:

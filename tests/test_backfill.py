@@ -203,6 +203,28 @@ async def test_a_page_that_comes_twice_does_no_harm() -> None:
     assert (await world.run(run.id))["listed"] == 8
 
 
+@pytest.mark.parametrize("parts", [False, True])
+async def test_a_page_that_is_delivered_before_the_row_says_so_waits(
+    parts: bool, request: pytest.FixtureRequest
+) -> None:
+    if parts:
+        request.getfixturevalue("slow")
+    world = World([listed(number) for number in range(8)])
+    run = await world.backfiller.start()
+    row = world.table.rows[PARTITION, run.id]
+    await world.deliver()
+    written, world.table.rows[PARTITION, run.id] = world.table.rows[PARTITION, run.id], row
+    while len(world.queue) > 1:
+        await world.deliver()
+    await world.deliver()
+    ((page, delay),) = world.pages()
+    assert (page.number, page.attempt, delay) == (0 if parts else 1, 1, 10)
+    world.table.rows[PARTITION, run.id] = written
+    await world.drain()
+    assert world.requested == ids(world.referrals)
+    assert (await world.run(run.id))["status"] == "finished"
+
+
 async def test_a_page_that_fails_for_a_while_is_put_off_by_the_schedule() -> None:
     world = World([listed(1)], failure=RetryableError("upstream-throttled", "pause", retry_after=70))
     await world.backfiller.start()
