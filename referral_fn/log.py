@@ -6,10 +6,10 @@ which the handlers of OpenTelemetry and Azure Monitor turn into custom dimension
 
 import logging
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from referral_fn import strict_json
-from referral_fn.errors import Upstream
 from referral_fn.timestamps import utc
 
 _logger = logging.getLogger("referral_fn")
@@ -68,9 +68,9 @@ def _write(level: int, event: str, fields: dict[str, object]) -> None:
         _logger.log(level, "%s", strict_json.dumps(record).decode(), extra=record)
 
 
-def upstream_fields(upstream: Upstream | None) -> dict[str, object]:
+def upstream_fields(upstream: Mapping[str, object] | None) -> dict[str, object]:
     """Partner Center's answer as log fields."""
-    answer = upstream or Upstream()
+    answer = upstream or {}
     return {
         "status": answer.get("status"),
         "code": answer.get("code"),

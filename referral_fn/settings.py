@@ -3,26 +3,14 @@
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, FilePath, ValidationError
+from referral_fn import setting_types as types
+from referral_fn.setting_types import queue_name
 
-from referral_fn.setting_types import (
-    Delays,
-    Hosts,
-    HttpsUrl,
-    QueueUrl,
-    ReferralUrl,
-    Schedule,
-    SecretUrl,
-    TableUrl,
-    queue_name,
-)
-
-_NAME = r"^[A-Za-z0-9.-]{1,100}$"
 CONNECTION = "ReferralRequests"
 """The name of the queue trigger's connection, a prefix of settings that the host reads."""
 
@@ -54,69 +42,84 @@ class SettingsError(Exception):
         self.problems = problems
 
 
+def _setting(name: str, read: Callable[[str], Any], default: Any = MISSING) -> Any:
+    """A setting that comes from an environment variable.
+
+    Args:
+        name: the variable.
+        read: returns the value of its text, or raises ValueError with the rule that it breaks.
+        default: the value without it; without a default, it is required.
+    """
+    return field(default=default, metadata={"name": name, "read": read})
+
+
 def _host_json_limit() -> int:
     """The maxDequeueCount of host.json; without one the host's default is 5."""
     host_json = json.loads((Path(__file__).parent.parent / "host.json").read_text(encoding="utf-8"))
     return int(host_json.get("extensions", {}).get("queues", {}).get("maxDequeueCount", 5))
 
 
-class CredentialSettings(BaseModel):
-    """What decides whose tokens are used. Field aliases are the names of the environment variables."""
+@dataclass(frozen=True, kw_only=True)
+class CredentialSettings:
+    """What decides whose tokens are used."""
 
-    model_config = ConfigDict(frozen=True)
-
-    referrals_auth: Literal["app-user", "federated-app", "managed-identity", "developer"] = Field(
-        alias="REFERRALS_AUTH"
+    referrals_auth: Literal["app-user", "federated-app", "managed-identity", "developer"] = _setting(
+        "REFERRALS_AUTH", types.one_of("app-user", "federated-app", "managed-identity", "developer")
     )
     """Whose tokens Partner Center sees. No default: what works depends on the API and the tenant."""
-    client_id: str | None = Field(None, alias="AZURE_CLIENT_ID")
-    app_tenant_id: Annotated[str, Field(pattern=_NAME)] | None = Field(None, alias="REFERRALS_APP_TENANT_ID")
-    app_client_id: Annotated[str, Field(pattern=_NAME)] | None = Field(None, alias="REFERRALS_APP_CLIENT_ID")
-    refresh_token_secret: SecretUrl | None = Field(None, alias="REFERRALS_REFRESH_TOKEN_SECRET")
-    referrals_scope: str = Field("https://api.partner.microsoft.com/.default", alias="REFERRALS_SCOPE")
+    client_id: str | None = _setting("AZURE_CLIENT_ID", str, None)
+    app_tenant_id: str | None = _setting("REFERRALS_APP_TENANT_ID", types.name, None)
+    app_client_id: str | None = _setting("REFERRALS_APP_CLIENT_ID", types.name, None)
+    refresh_token_secret: str | None = _setting("REFERRALS_REFRESH_TOKEN_SECRET", types.secret_url, None)
+    referrals_scope: str = _setting("REFERRALS_SCOPE", str, "https://api.partner.microsoft.com/.default")
 
 
+@dataclass(frozen=True, kw_only=True)
 class Settings(CredentialSettings):
     """All of the app's settings."""
 
-    referrals_url: ReferralUrl = Field(
-        "https://api.partner.microsoft.com/v1.0/engagements/referrals/{referralId}", alias="REFERRALS_URL"
+    referrals_url: str = _setting(
+        "REFERRALS_URL",
+        types.referral_url,
+        "https://api.partner.microsoft.com/v1.0/engagements/referrals/{referralId}",
     )
-    events_url: QueueUrl = Field(alias="EVENTS_URL")
-    rejects_url: QueueUrl = Field(alias="REJECTS_URL")
-    requests_url: QueueUrl = Field(alias="REQUESTS_URL")
-    state_url: TableUrl | None = Field(None, alias="STATE_URL")
+    events_url: str = _setting("EVENTS_URL", types.queue_url)
+    rejects_url: str = _setting("REJECTS_URL", types.queue_url)
+    requests_url: str = _setting("REQUESTS_URL", types.queue_url)
+    state_url: str | None = _setting("STATE_URL", types.table_url, None)
     """The table that remembers what was forwarded; None turns off everything that needs it."""
-    state_retention_days: Annotated[int, Field(ge=1, le=3650)] = Field(400, alias="STATE_RETENTION_DAYS")
+    state_retention_days: int = _setting("STATE_RETENTION_DAYS", types.whole(least=1, most=3650), 400)
     """Days after its last event after which the row of a closed referral is removed."""
-    reconcile_schedule: Schedule = Field("0 17 * * * *", alias="RECONCILE_SCHEDULE")
-    backfill_rate: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)] = Field(5, alias="BACKFILL_RATE")
+    reconcile_schedule: str = _setting("RECONCILE_SCHEDULE", types.schedule, "0 17 * * * *")
+    backfill_rate: float = _setting("BACKFILL_RATE", types.positive(most=1000), 5)
     """How many referrals a second a backfill requests. What Partner Center allows is not published."""
-    contacts: Literal["full", "contactable", "consented", "none"] = Field("full", alias="REFERRAL_CONTACTS")
-    webhook_url: HttpsUrl | None = Field(None, alias="WEBHOOK_URL")
-    """Where notifications should go, if not to the app's own host name."""
-    website_hostname: str | None = Field(None, alias="WEBSITE_HOSTNAME")
-    """The app's host name, which Azure sets."""
-    webhook_api: HttpsUrl = Field("https://api.partnercenter.microsoft.com", alias="WEBHOOK_API")
-    webhook_certificate_hosts: Hosts = Field(
-        ("3psostorageacct.blob.core.windows.net",), alias="WEBHOOK_CERTIFICATE_HOSTS"
+    contacts: Literal["full", "contactable", "consented", "none"] = _setting(
+        "REFERRAL_CONTACTS", types.one_of("full", "contactable", "consented", "none"), "full"
     )
-    webhook_extra_roots: FilePath | None = Field(None, alias="WEBHOOK_EXTRA_ROOTS")
+    webhook_url: str | None = _setting("WEBHOOK_URL", types.https_url, None)
+    """Where notifications should go, if not to the app's own host name."""
+    website_hostname: str | None = _setting("WEBSITE_HOSTNAME", str, None)
+    """The app's host name, which Azure sets."""
+    webhook_api: str = _setting("WEBHOOK_API", types.https_url, "https://api.partnercenter.microsoft.com")
+    webhook_certificate_hosts: tuple[str, ...] = _setting(
+        "WEBHOOK_CERTIFICATE_HOSTS", types.hosts, ("3psostorageacct.blob.core.windows.net",)
+    )
+    webhook_extra_roots: Path | None = _setting("WEBHOOK_EXTRA_ROOTS", types.file, None)  # noqa: RUF009 - returns a field
     """A PEM file of roots that signing certificates may chain to, in addition to Mozilla's."""
-    webhook_max_age: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(None, alias="WEBHOOK_MAX_AGE")
+    webhook_max_age: float | None = _setting("WEBHOOK_MAX_AGE", types.positive(), None)
     """Seconds after which a notification is refused. No limit by default, because Partner Center retries for long."""
-    service_bus_max_message: Annotated[int, Field(ge=64 * 1024, le=100 * 1024 * 1024)] = Field(
-        256 * 1024, alias="SERVICE_BUS_MAX_MESSAGE"
+    service_bus_max_message: int = _setting(
+        "SERVICE_BUS_MAX_MESSAGE", types.whole(least=64 * 1024, most=100 * 1024 * 1024), 256 * 1024
     )
     """Bytes, properties included: 256 KiB on Standard, up to 100 MiB on Premium, by entity."""
-    service_bus_max_delivery_count: Annotated[int, Field(ge=3)] = Field(10, alias="SERVICE_BUS_MAX_DELIVERY_COUNT")
+    service_bus_max_delivery_count: int = _setting("SERVICE_BUS_MAX_DELIVERY_COUNT", types.whole(least=3), 10)
     """How often Service Bus delivers a request before it dead-letters it: the queue's own setting, 10 by default."""
-    max_dequeue_count: Annotated[int, Field(ge=3)] = Field(default_factory=_host_json_limit, alias=MAX_DEQUEUE_COUNT)
+    max_dequeue_count: int = _setting(MAX_DEQUEUE_COUNT, types.whole(least=3), _host_json_limit())
     """How often the host delivers a request from a Storage queue before it moves it to the poison queue."""
-    retry_budget: Annotated[float, Field(gt=0, le=30, allow_inf_nan=False)] = Field(20, alias="REFERRALS_RETRY_BUDGET")
+    retry_budget: float = _setting("REFERRALS_RETRY_BUDGET", types.positive(most=30), 20)
     """Seconds that all quick attempts at one referral may take together."""
-    deferral_schedule: Delays = Field(
-        (10, 60, 300, 1800, 7200, 21600, 43200, 86400), alias="REFERRALS_DEFERRAL_SCHEDULE", min_length=1
+    deferral_schedule: tuple[float, ...] = _setting(
+        "REFERRALS_DEFERRAL_SCHEDULE", types.delays, (10, 60, 300, 1800, 7200, 21600, 43200, 86400)
     )
     """Seconds to wait before each further attempt at a request that failed."""
 
@@ -168,13 +171,19 @@ def read_credential_settings(environment: Mapping[str, str]) -> CredentialSettin
 def _read(model: type[M], environment: Mapping[str, str], *checks: Callable[[Mapping[str, str]], Problems]) -> M:
     present = {name: value.strip() for name, value in environment.items() if value.strip()}
     problems = [problem for check in (_app_problems, *checks) for problem in check(present)]
-    try:
-        settings = model.model_validate(present)
-    except ValidationError as error:
-        problems += [SettingProblem(str(e["loc"][0]), _rule(e["loc"][0], e["type"], e["msg"])) for e in error.errors()]
+    values = {}
+    for setting in fields(model):
+        name = setting.metadata["name"]
+        if name in present:
+            try:
+                values[setting.name] = setting.metadata["read"](present[name])
+            except ValueError as error:
+                problems.append(SettingProblem(name, str(error)))
+        elif setting.default is MISSING:
+            problems.append(SettingProblem(name, _AUTH_CHOICE if name == "REFERRALS_AUTH" else "is required"))
     if problems:
         raise SettingsError(tuple(sorted(set(problems), key=lambda problem: problem.name)))
-    return settings
+    return model(**values)
 
 
 def _app_problems(present: Mapping[str, str]) -> Problems:
@@ -201,12 +210,6 @@ def _queue_problems(present: Mapping[str, str]) -> Problems:
             problems.append(SettingProblem(name, f"must be another queue than {names_by_url[url]}"))
         names_by_url.setdefault(url, name)
     return problems
-
-
-def _rule(name: object, kind: str, message: str) -> str:
-    if kind == "missing":
-        return _AUTH_CHOICE if name == "REFERRALS_AUTH" else "is required"
-    return message.replace("Input should", "must")
 
 
 def _trigger_problems(present: Mapping[str, str]) -> Problems:

@@ -55,8 +55,8 @@ async def test_no_path_or_header_raises_past_the_trigger(queues: Queues, path: s
 
 
 @pytest.mark.e2e
-def test_indexing_imports_neither_the_http_client_nor_the_credentials() -> None:
-    heavy = "{'aiohttp', 'azure.identity', 'azure.core', 'phonenumbers', 'iso3166', 'cryptography'}"
+def test_indexing_imports_neither_the_http_client_nor_credentials_nor_models() -> None:
+    heavy = "{'aiohttp', 'azure.identity', 'azure.core', 'phonenumbers', 'iso3166', 'cryptography', 'pydantic'}"
     program = f"import sys, function_app; print(sorted({heavy} & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "[]"

@@ -1,6 +1,7 @@
 """The referrals client against a scripted API: what each answer means, and what is sent."""
 
 import asyncio
+import dataclasses
 import json
 import time
 import uuid
@@ -107,7 +108,7 @@ def credential() -> NumberedTokens:
 async def client(api: Api, credential: NumberedTokens) -> AsyncIterator[PartnerCenter]:
     required = {f"{name}_URL": f"https://acme.queue.core.windows.net/{name.lower()}" for name in QUEUES}
     settings = read_settings({"REFERRALS_AUTH": "managed-identity", "REFERRALS_RETRY_BUDGET": "1.5", **required})
-    settings = settings.model_copy(update={"referrals_url": f"{api.url}/referrals/{{referralId}}"})  # without TLS
+    settings = dataclasses.replace(settings, referrals_url=f"{api.url}/referrals/{{referralId}}")  # without TLS
     async with aiohttp.ClientSession() as session:
         yield PartnerCenter(settings, session, TokenSource(lambda: credential))
 

@@ -1,6 +1,7 @@
 """The steps of `doctor`: each depends on others, and is skipped when one of those fails."""
 
 import base64
+import dataclasses
 import difflib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -104,7 +105,7 @@ async def _try(step: _Step, working: set[str]) -> Check:
 
 def misspelt(environment: Mapping[str, str]) -> dict[str, str]:
     """The variables whose names look like misspelt settings, and the settings that are probably meant."""
-    names = {str(field.alias) for field in Settings.model_fields.values()} | _OTHER_NAMES
+    names = {field.metadata["name"] for field in dataclasses.fields(Settings)} | _OTHER_NAMES
     by_upper = {name.upper(): name for name in names}
     suspects: dict[str, str] = {}
     for variable in environment:

@@ -1,5 +1,6 @@
 """What an installation can choose, and the combinations that are refused before anything is created."""
 
+import dataclasses
 import json
 import re
 from typing import Any
@@ -158,7 +159,7 @@ def app_settings() -> dict[str, str]:
 
 def read_by_the_code() -> set[str]:
     """Every name that the code looks up in its environment."""
-    found = {field.alias for field in Settings.model_fields.values() if field.alias}
+    found = {field.metadata["name"] for field in dataclasses.fields(Settings)}
     for path in [ROOT / "function_app.py", *(ROOT / "referral_fn").rglob("*.py")]:
         found |= set(re.findall(r'environ(?:ment)?(?:\.get\(|\[)"(\w+)"', text(path)))
         found |= set(re.findall(r'present\.get\("(\w+)"', text(path)))
@@ -171,10 +172,11 @@ def test_infra_sets_what_the_code_reads_and_nothing_else() -> None:
 
 
 def test_parameters_have_the_codes_own_defaults_or_leave_them_to_the_code() -> None:
-    for field in Settings.model_fields.values():
-        if field.alias in PLATFORM_SETTINGS or field.is_required():
+    for field in dataclasses.fields(Settings):
+        variable = field.metadata["name"]
+        if variable in PLATFORM_SETTINGS or field.default is dataclasses.MISSING:
             continue
-        name = re.sub(r"^string\((\w+)\)$", r"\1", app_settings()[field.alias or ""])
+        name = re.sub(r"^string\((\w+)\)$", r"\1", app_settings()[variable])
         if name in {"appTenantId", "appClientId"}:  # checked parameters
             name = name.replace("app", "referralsApp", 1)
         if not name.isidentifier():  # what infra knows by itself
