@@ -5,7 +5,7 @@ import { test } from "node:test";
 import { CSharpGenerator, TypeScriptGenerator } from "@asyncapi/modelina";
 import { examples, published, read, run, SCHEMAS } from "./published.mjs";
 
-const UNNAMED = /Anonymous\w*|unknown &|& unknown|\bResponse\d+\b|\b(class|interface|enum) \w+\d+\b/g;
+const UNNAMED = /Anonymous\w*|unknown &|& \(?unknown|\bResponse\d+\b|\b(class|interface|enum) \w+\d+\b/g;
 const STRICT = ["--noEmit", "--strict", "--target", "es2022", "--module", "nodenext", "--skipLibCheck"];
 
 /** Fails if a generator had to make up a name. */
