@@ -3,6 +3,7 @@
 import asyncio
 import random
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from referral_fn import log
@@ -17,9 +18,11 @@ from referral_fn.referrals.referral_data import ReferralData
 from referral_fn.referrals.request import ReferralRequest
 from referral_fn.retry import LONGEST_WAIT
 from referral_fn.settings import Settings
-from referral_fn.state.memory import Memory
 from referral_fn.state.published import Published, annotated
 from referral_fn.telemetry import Stages
+
+if TYPE_CHECKING:
+    from referral_fn.state.memory import Memory
 
 TIME_LIMIT = 35
 """Seconds for one referral: tokens, all attempts at fetching it, and publishing its event. Writing its row has another.
@@ -40,7 +43,7 @@ class Forwarder:
     """Takes a request to its outcome."""
 
     def __init__(
-        self, settings: Settings, partner_center: PartnerCenter, events: Queue, memory: Memory | None = None
+        self, settings: Settings, partner_center: PartnerCenter, events: Queue, memory: "Memory | None" = None
     ) -> None:
         self._settings = settings
         self._memory = memory
@@ -101,7 +104,7 @@ class Forwarder:
 
     async def _compare_and_publish(
         self,
-        memory: Memory,
+        memory: "Memory",
         request: ReferralRequest,
         event: Event[ReferralData],
         upstream: Upstream,

@@ -8,9 +8,9 @@ import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from referral_fn import log
-from referral_fn.backfill import Backfiller
 from referral_fn.errors import RetryableError
 from referral_fn.forwarder import TIME_LIMIT, Forwarder
 from referral_fn.queues.base import Message, Queue
@@ -19,6 +19,9 @@ from referral_fn.referrals.backfill_page import BackfillPage
 from referral_fn.referrals.outcome import Deferred, Outcome, Rejected
 from referral_fn.referrals.request import InvalidRequestError, ReferralRequest, read_queued
 from referral_fn.settings import Settings
+
+if TYPE_CHECKING:
+    from referral_fn.backfill import Backfiller
 
 MAX_REDELIVERY_PAUSE = 5
 """Maximum random delay, in seconds, before retrying a redelivered message."""
@@ -70,7 +73,7 @@ class QueueWorker:
         forwarder: Forwarder,
         requests: Queue,
         rejects: Queue,
-        backfiller: Backfiller | None = None,
+        backfiller: "Backfiller | None" = None,
     ) -> None:
         self._settings = settings
         self._backfiller = backfiller

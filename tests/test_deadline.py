@@ -17,12 +17,12 @@ import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from referral_fn import http_call
-from referral_fn.app import State
 from referral_fn.backfill import Backfiller
 from referral_fn.credentials.token_source import TokenSource
 from referral_fn.errors import RetryableError
 from referral_fn.forwarder import Forwarder
 from referral_fn.http_call import NoResponseError, Response
+from referral_fn.optional_state import State
 from referral_fn.partner_center import PartnerCenter
 from referral_fn.queue_worker import Delivery, QueueWorker
 from referral_fn.queues.base import Message

@@ -24,7 +24,7 @@ LAYERS = (
     {"partner_center", "referral_list", "referrals", "telemetry", "webhooks"},
     {"state"},
     {"backfill", "forwarder", "reconcile"},
-    {"queue_worker"},
+    {"optional_state", "queue_worker"},
     {"app"},
     {"api", "cli"},
     {"contract_triggers", "state_triggers"},
