@@ -34,7 +34,7 @@ COMPARED = {"bare": 600, "floor": 600, "app": 600, "sdk": 300, "simple": 48, "pe
 """The programs that are compared with each document at `MOST` in flight, and how many referrals each takes a round."""
 
 STAGES = ("read", "normalize", "log", "all")
-ROUNDS = 7
+ROUNDS = 5
 
 
 @contextlib.contextmanager

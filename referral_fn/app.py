@@ -20,9 +20,6 @@ from referral_fn.webhooks.recent import RecentNotifications
 if TYPE_CHECKING:
     from referral_fn.optional_state import State
 
-GC_THRESHOLD = 20_000
-"""New objects between two collections of the youngest: some 20 referrals' in place of one's. Few are in cycles."""
-
 
 class App:
     """The parts of the app, wired up from its settings. One per worker process."""
@@ -54,7 +51,6 @@ class App:
         """
         settings = read_settings(environment)
         gc.freeze()  # what is imported stays: a collection that walks all of it holds up every request
-        gc.set_threshold(GC_THRESHOLD)
         return cls(settings, aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()))
 
     async def close(self) -> None:
