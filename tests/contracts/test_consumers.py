@@ -114,29 +114,33 @@ async def test_the_typescript_program_for_storage(stack: Stack, typescript: Path
     assert kept_by_typescript(database) == [LATEST]
 
 
-async def check_on_service_bus(program_of: Any, database: Path, broker_folder: Path) -> None:
-    """Run a program with the real client of Service Bus against a broker that speaks AMQP to it."""
-    shutil.copy(NODE / "service-bus.mjs", broker_folder)
-    broker = await asyncio.create_subprocess_exec(
-        *("node", "service-bus.mjs"),
-        cwd=broker_folder,
-        env={**os.environ, "PATH": PATH},
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-    )
+@contextlib.asynccontextmanager
+async def service_bus(folder: Path) -> AsyncIterator[tuple[str, asyncio.StreamReader]]:
+    """A broker that has the messages, and speaks AMQP: its connection string, and what it prints of each delivery."""
+    shutil.copy(NODE / "service-bus.mjs", folder)
+    pipe = asyncio.subprocess.PIPE
+    environment = {**os.environ, "PATH": PATH}
+    command = ("node", "service-bus.mjs")
+    broker = await asyncio.create_subprocess_exec(*command, cwd=folder, env=environment, stdin=pipe, stdout=pipe)
     assert broker.stdin is not None
     assert broker.stdout is not None
-    port = json.loads(await broker.stdout.readline())["port"]
-    for number, body in enumerate(MESSAGES):
-        broker.stdin.write(json.dumps({"id": str(number), "body": body}).encode() + b"\n")
-    connection = (
-        f"Endpoint=sb://127.0.0.1:{port};SharedAccessKeyName=any;SharedAccessKey=YW55;UseDevelopmentEmulator=true"
-    )
-    settings = {"SERVICE_BUS_CONNECTION": connection, "EVENTS_QUEUE": "events", "DATABASE": str(database)}
-    async with program_of(**settings):
-        lines = [json.loads(await broker.stdout.readline()) for _ in MESSAGES]
-    broker.stdin.close()
-    await broker.wait()
+    try:
+        port = json.loads(await broker.stdout.readline())["port"]
+        for number, body in enumerate(MESSAGES):
+            broker.stdin.write(json.dumps({"id": str(number), "body": body}).encode() + b"\n")
+        key = "SharedAccessKeyName=any;SharedAccessKey=YW55"
+        yield f"Endpoint=sb://127.0.0.1:{port};{key};UseDevelopmentEmulator=true", broker.stdout
+    finally:
+        broker.stdin.close()  # ends it
+        await broker.wait()
+
+
+async def check_on_service_bus(program_of: Any, database: Path, folder: Path) -> None:
+    """Run a program with the real client of Service Bus against a broker that speaks AMQP to it."""
+    async with service_bus(folder) as (connection, printed):
+        settings = {"SERVICE_BUS_CONNECTION": connection, "EVENTS_QUEUE": "events", "DATABASE": str(database)}
+        async with program_of(**settings):
+            lines = [json.loads(await printed.readline()) for _ in MESSAGES]
     outcomes = {int(line["id"]): line["outcome"] for line in lines}
     expected = {n: "dead-lettered" if body in UNREADABLE else "completed" for n, body in enumerate(MESSAGES)}
     assert outcomes == expected

@@ -9,7 +9,7 @@ import pytest
 from referral_fn.settings import Settings
 from tests.contract import ROOT
 
-PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "examples" / "README.md"]
 NO_DEFAULT = "\N{EN DASH}"
 
 
