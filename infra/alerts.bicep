@@ -1,4 +1,4 @@
-// What operators must hear of. Each query is a file, and returns a row for each thing to report.
+// Alerts for operators. Each query is a file, and returns a row for each thing to report.
 @minLength(13)
 @maxLength(13)
 param suffix string
@@ -99,7 +99,7 @@ var appQueries = [
   }
   {
     name: 'log-limit'
-    title: 'The daily limit of the log is reached: no other alert works until it is reset'
+    title: 'The daily limit of the log is reached: no other alert on the log works until it is reset'
     advice: 'See what writes so much, or raise DAILY_LOG_LIMIT.'
     severity: 1
     window: 'PT30M'

@@ -103,7 +103,7 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
     })
   }
 
-  // Nobody deploys with a password. One change of the site after the other: at the same time they end with a conflict
+  // Deployments sign in to Entra ID, without a password. The site is changed one step at a time: concurrent changes end with a conflict
   resource ftp 'basicPublishingCredentialsPolicies' = {
     name: 'ftp'
     properties: { allow: false }

@@ -1,4 +1,4 @@
-// For the checks of the workflow: everything that is off by default, and Service Bus
+// For the checks of the workflow: a private, zone-redundant installation on Service Bus, with an operator
 using 'main.bicep'
 
 param environmentName = 'production-check'

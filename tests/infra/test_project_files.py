@@ -2,12 +2,14 @@
 
 import json
 import re
+import subprocess
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import flit_core.buildapi
 import jsonschema
+import pathspec
 import pytest
 import yaml
 
@@ -158,6 +160,10 @@ def test_the_workflow_compiles_lints_formats_and_checks_infra() -> None:
         "Assert-PSRule",
     ):
         assert command in commands
+    job = workflow("ci.yml")["jobs"]["infra"]
+    assert job["env"]["AZURE_BICEP_USE_BINARY_FROM_PATH"] == "false", "or the runner's compiler runs"
+    rules = yaml.safe_load(text(ROOT / "ps-rule.yaml"))
+    assert rules["configuration"]["AZURE_BICEP_FILE_EXPANSION_TIMEOUT"] >= 60, "by default 5 s"
     accepted = set(re.findall(r"AZR-\d{6}", text(ROOT / "ps-rule.yaml")))
     assert accepted == set(re.findall(r"AZR-\d{6}", text(ROOT / "docs" / "deploy.md")))
 
@@ -212,6 +218,14 @@ def test_every_option_in_the_page_is_a_parameter() -> None:
 
 def ignored(name: str) -> list[str]:
     return text(ROOT / name).split()
+
+
+@pytest.mark.e2e
+def test_only_what_the_app_needs_is_deployed() -> None:
+    ignored_by_azd = pathspec.GitIgnoreSpec.from_lines(text(ROOT / ".funcignore").splitlines())
+    committed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)  # noqa: S607
+    deployed = {Path(name).parts[0] for name in committed.stdout.splitlines() if not ignored_by_azd.match_file(name)}
+    assert deployed == {"function_app.py", "host.json", "referral_fn", "requirements.txt", "schemas"}
 
 
 def test_what_azd_and_builds_leave_is_neither_committed_nor_deployed() -> None:
