@@ -60,6 +60,9 @@ schemas: setup ## write the JSON Schemas, OpenAPI and AsyncAPI anew
 screenshot: setup-azurite ## take docs/page.png, a picture of the local stack's page; needs Chromium
 	@$(BIN)/python -m local_stack.demo.browser
 
+messages: ## print every message for people, to be read in one go
+	@$(PYTHON) scripts/messages.py
+
 LOCK = $(BIN)/uv pip compile -q -U --generate-hashes --no-strip-extras --universal --no-annotate --custom-compile-command "make lock"
 
 lock: setup ## pin the newest versions that pyproject.toml allows, with their hashes

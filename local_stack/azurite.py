@@ -98,7 +98,9 @@ class _Service:
                     startup_log += line
         except TimeoutError:
             await self.stop()
-            raise AzuriteError(f"Azurite was not ready within {_START_SECONDS} seconds") from None
+            raise AzuriteError(
+                f"Azurite was not ready within {_START_SECONDS} seconds: try again when the machine is less busy"
+            ) from None
         except BaseException:  # includes Ctrl-C, whose signal does not reach Azurite's own session
             await self.stop()
             raise

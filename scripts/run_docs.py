@@ -31,7 +31,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ("README.md", "docs/local-stack.md", "docs/consumers.md", "docs/operations.md")
+PAGES = ("README.md", "docs/local-stack.md", "docs/architecture.md", "docs/consumers.md", "docs/operations.md")
 PLACEHOLDERS = dict.fromkeys(("{ID}", "{an ID you know}"), "fa2ebe8d-754c-4d43-baa1-c31688a9c8ff")
 USUAL_ADDRESS = "127.0.0.1:7071"
 TIMEOUT = 240

@@ -69,7 +69,10 @@ class AppCalls:
                 headers = without_own(response.headers)
                 return web.Response(status=response.status, body=await response.read(), headers=headers)
         except aiohttp.ClientError:
-            return error("The app does not answer.", HTTPStatus.BAD_GATEWAY)
+            return error(
+                "The app does not answer. A dead worker is replaced soon; the terminal of `make run` says more.",
+                HTTPStatus.BAD_GATEWAY,
+            )
 
 
 def _json(response: web.Response) -> dict[str, Any]:

@@ -63,7 +63,7 @@ function present(record) {
   say("connection", "Connected", "live");
   if (record.waiting === undefined) return;
   if (record.app === false) trouble("The app has stopped. Restart it with “make run”.");
-  else if (record.waiting === null) trouble("The queues do not respond.");
+  else if (record.waiting === null) trouble("The queues do not respond. If this stays, restart “make run”.");
   else trouble("");
   byId("requests").textContent = record.waiting ? record.waiting.requests : "–";
   if (keeps && record.waiting) for (const queue of ["events", "rejects"]) byId(queue).textContent = record.waiting[queue];
@@ -379,7 +379,7 @@ async function call(method, path, body) {
   try {
     response = await fetch(path, { method, body });
   } catch {
-    throw new Error("The local stack does not respond.");
+    throw new Error("The local stack does not respond. Start it with “make run”.");
   }
   const result = await response.json().catch(() => ({}));
   if (!response.ok) throw new Error(result.error ?? `${response.status} ${result.title ?? response.statusText}. ${result.detail ?? ""}`);

@@ -198,7 +198,10 @@ class Page:
     async def _notify(self, request: web.Request) -> web.Response:
         """Change a referral in Partner Center, which then sends the app a signed notification, or drops it."""
         if not self._stack.webhooks.registration:
-            return error("The webhook is not registered yet.", HTTPStatus.CONFLICT)
+            return error(
+                "The webhook is not registered. `referral-fn webhook register` does that; see docs/webhooks.md.",
+                HTTPStatus.CONFLICT,
+            )
         try:
             referral_id = str(uuid.UUID(str((await json_object(request)).get("referralId"))))
         except ValueError:
@@ -216,7 +219,7 @@ class Page:
             async with self._session.post(f"{self.host.url}/admin/functions/reconcile", json={}) as response:
                 return web.json_response({}, status=response.status)
         except aiohttp.ClientError:
-            return error("The app does not answer.", HTTPStatus.BAD_GATEWAY)
+            return error("The app does not answer. The terminal of `make run` says more.", HTTPStatus.BAD_GATEWAY)
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
         """Server-sent events: the known referrals, the history, the current state, then every new record."""

@@ -38,7 +38,7 @@ async def run(options: argparse.Namespace) -> int:
     app = App(read_settings(os.environ), open_http())
     try:
         if app.state is None:
-            raise CommandError("This needs a table: set STATE_URL.")
+            raise CommandError("This needs a table: set STATE_URL, as docs/operations.md says.")
         backfiller = app.state.backfiller
         if options.run:
             current = await _read(backfiller, options.run)
@@ -68,7 +68,7 @@ async def _follow(backfiller: Backfiller, current: Run) -> Run:
 async def _read(backfiller: Backfiller, run_id: str) -> Run:
     current = await backfiller.runs.read(run_id)
     if current is None:
-        raise CommandError(f"There is no run {run_id}.")
+        raise CommandError(f"There is no run {run_id}. Without --run, a new one starts.")
     return current
 
 
@@ -80,5 +80,5 @@ def _sentence(current: Run) -> str:
 
 def _status(text: str) -> str:
     if not STATUS.fullmatch(text):
-        raise argparse.ArgumentTypeError("must be a word")
+        raise argparse.ArgumentTypeError("must be a referral's status, such as Active")
     return text

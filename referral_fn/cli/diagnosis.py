@@ -143,7 +143,7 @@ class Diagnosis:
         steps.append(_Step("token", self._token, tuple(step.name for step in steps)))
         if self._referral_id:
             steps.append(_Step("referral", self._referral, ("token",)))
-        return [*steps, *(_Step(name, _probing(queue), ("identity",)) for name, queue in self._queues.items())]
+        return [*steps, *(_Step(name, _probing(name, queue), ("identity",)) for name, queue in self._queues.items())]
 
     async def _identity(self) -> str:
         mode = "developer" if self._settings.referrals_auth == "developer" else "managed-identity"
@@ -202,9 +202,13 @@ def _advised(error: E, advice: str) -> E:
     return type(error)(error.reason, text, upstream=error.upstream)
 
 
-def _probing(queue: Queue) -> Callable[[], Awaitable[str]]:
+def _probing(name: str, queue: Queue) -> Callable[[], Awaitable[str]]:
     async def probe() -> str:
-        await queue.probe()
+        try:
+            await queue.probe()
+        except (RetryableError, PermanentError) as error:
+            setting = f"{name.partition(' ')[0].upper()}_URL"
+            raise _advised(error, f"compare {setting} with the account; docs/queues.md has the roles") from None
         return ""
 
     return probe

@@ -39,7 +39,7 @@ async def run(options: argparse.Namespace) -> int:
     app = App(read_settings(os.environ), open_http())
     try:
         if app.state is None:
-            raise CommandError("This needs a table: set STATE_URL.")
+            raise CommandError("This needs a table: set STATE_URL, as docs/operations.md says.")
         with output.Counter("Referrals listed") as advance:
             printer = _Printer(as_json=options.json)
             seen = 0

@@ -86,7 +86,7 @@ async def _register(client: RegistrationClient, options: argparse.Namespace) -> 
 async def _show(client: RegistrationClient, options: argparse.Namespace) -> int:
     current = await client.show()
     if current is None:
-        output.note("There is no registration.")
+        output.note("There is no registration. `referral-fn webhook register --url URL` creates it.")
         return 1
     _print(current, options)
     return 0

@@ -7,8 +7,8 @@ import re
 
 CONSENT = "run `referral-fn consent`"
 _ADVICE = {
-    "50020": "the user is not a member of the app's tenant",
-    "50034": "the user is not a member of the app's tenant",
+    "50020": "the user is not a member of the app's tenant: sign in as one who is",
+    "50034": "the user is not a member of the app's tenant: sign in as one who is",
     "50057": f"the user who consented is disabled: have another user {CONSENT}",
     "50076": f"multi-factor authentication is required again: {CONSENT}",
     "50078": f"multi-factor authentication has expired: {CONSENT}",
@@ -26,12 +26,12 @@ _ADVICE = {
     "700212": "no federated credential of the app has the audience api://AzureADTokenExchange",
     "700213": "no federated credential of the app has the managed identity's object ID as its subject",
     "700024": "the managed identity's token is not valid at this time: check the clock",
-    "7000112": "the app registration is disabled",
-    "7000215": "the app's credential is refused",
-    "7000218": "the app registration does not allow public client flows, which signing in needs",
+    "7000112": "the app registration is disabled: enable it in Entra ID",
+    "7000215": "the app's credential is refused: compare docs/credentials.md",
+    "7000218": "the app registration does not allow public client flows: allow them under Authentication",
     "90002": "REFERRALS_APP_TENANT_ID names no tenant",
-    "500014": "Partner Center's service principal is disabled in the tenant",
-    "5000225": "the tenant is blocked",
+    "500014": "Partner Center's service principal is disabled in the tenant: enable it under Enterprise applications",
+    "5000225": "the tenant is blocked: ask Microsoft's support",
 }
 
 LAPSED = {"50057", "50076", "50078", "50079", "50173", "53000", "53003", "65001", "70008", "70043", "700082", "700084"}

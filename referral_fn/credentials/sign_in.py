@@ -70,12 +70,14 @@ async def sign_in(
             timeout=TIME_OUT,
         )
     except (OSError, ValueError) as error:
-        raise SignInError(f"Entra ID cannot be reached, or has no such tenant: {type(error).__name__}") from None
+        raise SignInError(
+            f"Entra ID cannot be reached, or has no tenant REFERRALS_APP_TENANT_ID: {type(error).__name__}"
+        ) from None
     sign_in_by = _by_browser if flow == "browser" else _by_device_code
     try:
         result = await sign_in_by(app, [settings.referrals_scope], show)
     except TimeoutError:
-        raise SignInError(f"nobody signed in within {SIGN_IN_TIME // 60} minutes") from None
+        raise SignInError(f"nobody signed in within {SIGN_IN_TIME // 60} minutes: run the command again") from None
     except (OSError, ValueError, RuntimeError) as error:  # MSAL's, for answers that it does not accept
         raise SignInError(f"the sign-in could not be completed: {type(error).__name__}") from None
     return _check(result, app.authority.tenant)
@@ -103,7 +105,9 @@ async def _by_browser(app: Any, scopes: list[str], show: Callable[[str], None]) 
     async def receive(request: web.Request) -> web.Response:
         answer = {name: str(value) for name, value in (await request.post()).items()}
         if answer.get("state") != expected_state or redirected.done():
-            return web.Response(text="This is not the answer that was waited for.", status=400)
+            return web.Response(
+                text="This is not the sign-in that was started last. Run the command again.", status=400
+            )
         redirected.set_result(answer)
         return web.Response(text="Done. You can close this window, and return to the command line.")
 
@@ -138,7 +142,9 @@ def _check(result: dict[str, Any], tenant: str) -> SignedIn:
         raise SignInError(aadsts.advice(number) if number else f"Entra ID answered {result.get('error')}")
     claims = result.get("id_token_claims") or {}
     if claims.get("tid") != tenant:
-        raise SignInError(f"the user is of tenant {claims.get('tid')}, and the app of {tenant}")
+        raise SignInError(
+            f"the user is of tenant {claims.get('tid')}, and the app of {tenant}: sign in as a user of the app's tenant"
+        )
     multi_factor = _proves_multi_factor(claims)
     if multi_factor is False:
         raise SignInError(

@@ -123,11 +123,13 @@ class Reject:
             return request_message(request)
         kept = [part.document["data"].get("message", {}) for part in self.parts]
         if any("omittedBytes" in piece for piece in kept):
-            raise NotRestorableError("its message was too long to be kept whole")
+            raise NotRestorableError("its message was too long to be kept whole; request its referrals by their IDs")
         try:
             return _restored(kept, session=self.id)
         except (KeyError, TypeError, AttributeError, ValueError):
-            raise NotRestorableError("it keeps no message that could be put back") from None
+            raise NotRestorableError(
+                "it keeps no message that could be put back; request its referral by its ID"
+            ) from None
 
 
 def _restored(kept: Sequence[dict[str, Any]], session: str) -> Message:

@@ -91,7 +91,10 @@ async def test_a_user_of_another_tenant_is_refused(cli: Cli) -> None:
     [
         ({"REFERRALS_APP_TENANT_ID": ""}, "REFERRALS_APP_TENANT_ID is required by REFERRALS_AUTH=app-user"),
         ({"REFERRALS_REFRESH_TOKEN_SECRET": "https://v/secrets/a/b"}, "REFERRALS_REFRESH_TOKEN_SECRET must be"),
-        ({"REFERRALS_APP_TENANT_ID": str(uuid.uuid4())}, "Entra ID cannot be reached, or has no such tenant"),
+        (
+            {"REFERRALS_APP_TENANT_ID": str(uuid.uuid4())},
+            "Entra ID cannot be reached, or has no tenant REFERRALS_APP_TENANT_ID",
+        ),
         ({"REFERRALS_APP_CLIENT_ID": str(uuid.uuid4())}, "AADSTS700016"),
     ],
 )

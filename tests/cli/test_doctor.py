@@ -156,7 +156,9 @@ async def test_a_missing_queue_and_a_missing_secret_are_named(cli: Cli) -> None:
     assert status == 1
     assert "does not exist: run `referral-fn consent`" in checks["key vault"][1]
     assert checks["token"] == ("skipped", "needs key vault")
-    assert re.fullmatch(r"queue \S+-not-there does not exist \(4\d\d\)", checks["rejects queue"][1])
+    assert re.fullmatch(
+        r"queue \S+-not-there does not exist \(4\d\d\): compare REJECTS_URL .+", checks["rejects queue"][1]
+    )
     assert (checks["events queue"][0], checks["requests queue"][0]) == ("works", "works")
 
 

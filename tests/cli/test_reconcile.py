@@ -38,7 +38,10 @@ async def test_differences_are_shown_and_requested_once_they_are_forwarded_there
 
 async def test_without_a_table_there_is_nothing_to_compare_with(cli: Cli) -> None:
     result = await cli("reconcile")
-    assert (result.status, result.err) == (1, "Failed: This needs a table: set STATE_URL.\n")
+    assert (result.status, result.err) == (
+        1,
+        "Failed: This needs a table: set STATE_URL, as docs/operations.md says.\n",
+    )
 
 
 async def test_a_table_that_is_not_there_is_named_with_the_roles_needed(storage_cli: Cli) -> None:

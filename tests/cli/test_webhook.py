@@ -98,7 +98,11 @@ class TestRegister:
 
 async def test_the_registration_is_shown(cli: Cli) -> None:
     result = await webhook(cli, "show")
-    assert (result.status, result.out, result.err) == (1, "", "There is no registration.\n")
+    assert (result.status, result.out, result.err) == (
+        1,
+        "",
+        "There is no registration. `referral-fn webhook register --url URL` creates it.\n",
+    )
     registered(cli, OTHER, "referral-created")
     result = await webhook(cli, "show", "--json")
     assert json.loads(result.out) == cli.stack.webhooks.registration

@@ -96,7 +96,10 @@ async def test_a_user_of_another_tenant_is_refused(cloud: Cloud, browser: Browse
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"REFERRALS_APP_TENANT_ID": str(uuid.uuid4())}, "Entra ID cannot be reached, or has no such tenant"),
+        (
+            {"REFERRALS_APP_TENANT_ID": str(uuid.uuid4())},
+            "Entra ID cannot be reached, or has no tenant REFERRALS_APP_TENANT_ID",
+        ),
         ({"REFERRALS_APP_CLIENT_ID": str(uuid.uuid4())}, "REFERRALS_APP_CLIENT_ID names no app of the tenant"),
     ],
 )

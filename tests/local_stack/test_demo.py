@@ -261,7 +261,7 @@ async def test_an_invalid_id_is_refused_with_an_explanation(tab: Tab, by: str) -
 async def test_the_webhook_must_be_registered_before_use(tab: Tab, stack: Stack) -> None:
     stack.webhooks.registration = None
     await send(tab, LEAD["id"], "Signed webhook")
-    await expect(tab.locator("#sent.bad")).to_have_text("The webhook is not registered yet.")
+    await expect(tab.locator("#sent.bad")).to_contain_text("The webhook is not registered")
 
 
 @pytest.mark.parametrize(
@@ -352,7 +352,7 @@ async def test_the_page_reports_that_the_app_has_stopped(tab: Tab, served: demo.
     await served.host.kill()
     await expect(tab.get_by_role("alert")).to_contain_text("The app has stopped")
     await send(tab, LEAD["id"], "HTTP")
-    await expect(tab.locator("#sent.bad")).to_have_text("The app does not answer.")
+    await expect(tab.locator("#sent.bad")).to_contain_text("The app does not answer.")
 
 
 async def test_the_page_reports_that_the_queues_do_not_respond(
@@ -363,7 +363,7 @@ async def test_the_page_reports_that_the_queues_do_not_respond(
 
     with monkeypatch.context() as patch:
         patch.setattr(demo.Page, "_read_queues", refuse)
-        await expect(tab.get_by_role("alert")).to_have_text("The queues do not respond.")
+        await expect(tab.get_by_role("alert")).to_contain_text("The queues do not respond.")
     await expect(tab.locator("#trouble")).to_be_hidden()
 
 
@@ -376,7 +376,7 @@ async def test_the_page_reconnects_after_the_stack_was_stopped(browser: Browser,
             await first.aclose()
             await expect(tab.get_by_role("alert")).to_contain_text("The local stack has stopped")
             await send(tab, LEAD["id"], "Queue")
-            await expect(tab.locator("#sent.bad")).to_have_text("The local stack does not respond.")
+            await expect(tab.locator("#sent.bad")).to_contain_text("The local stack does not respond.")
             port = int(url.rpartition(":")[2])
             await second.enter_async_context(serving(served.site(), port))
             await expect(tab.locator("#connection")).to_have_text("Connected")

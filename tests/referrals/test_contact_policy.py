@@ -295,15 +295,19 @@ def test_every_field_is_either_allowed_or_left_out_on_purpose() -> None:
     built = {path for path in fields if path.startswith(("/links/", "/omitted", "/warnings/"))}
     people = {path for path in fields if path.startswith(("/team/", "/customer/contacts/"))}
     assert allowed <= fields
-    assert fields - allowed - built - people == {
-        path for path in LEFT_OUT if path not in ("/team", "/customer/contacts")
-    }
+    left_out = {path for path in LEFT_OUT if path not in ("/team", "/customer/contacts")}
+    assert fields - allowed - built - people == left_out, (
+        "may these fields appear where people may not? If they are about the deal and have a format, add them to "
+        "ALLOWED in referral_fn/referrals/contact_policy.py; if a person may have written them, to LEFT_OUT here"
+    )
 
 
 def test_the_page_on_security_lists_the_allowed_fields_and_their_formats() -> None:
     page = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| (`/[^|]+`) \| (.+) \|$", page, re.MULTILINE)
     listed = {(path, description) for paths, description in rows for path in re.findall(r"`(.+?)`", paths)}
-    assert listed == set(formats(ALLOWED))
+    assert listed == set(formats(ALLOWED)), "docs/security.md has a table of the allowed fields: bring it up to date"
     (sentence,) = re.findall(r"^Left out: (.+?)\.$", page, re.MULTILINE | re.DOTALL)
-    assert set(re.findall(r"`(/.+?)`", sentence)) == LEFT_OUT | {"/externalReferenceId"}
+    assert set(re.findall(r"`(/.+?)`", sentence)) == LEFT_OUT | {"/externalReferenceId"}, (
+        "docs/security.md lists what is left out: bring it up to date"
+    )
