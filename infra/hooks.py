@@ -105,7 +105,7 @@ class Azure:
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._origin = environment.get("AZURE_RESOURCE_MANAGER", "https://management.azure.com").rstrip("/")
         self._subscription = environment.get("AZURE_SUBSCRIPTION_ID", "")
-        self._name = environment.get("AZURE_ENV_NAME", "")
+        self._group = f"rg-referrals-{environment.get('AZURE_ENV_NAME', '')}".lower()
         self._region = environment.get("AZURE_LOCATION", "")
         self._token = json.loads(_azd("auth", "token", "--output", "json"))["token"]
 
@@ -141,8 +141,9 @@ class Azure:
         return any(self._owns(vault["properties"]) for vault in vaults)
 
     def _owns(self, vault: "dict[str, Any]") -> bool:
-        name = (vault.get("tags") or {}).get("azd-env-name")
-        return name == self._name and self._region in {"", vault["location"].lower().replace(" ", "")}
+        """Not by its tags: other azd templates may have an environment of the same name."""
+        is_of_group = f"/resourcegroups/{self._group}/" in vault["vaultId"].lower()
+        return is_of_group and self._region in {"", vault["location"].lower().replace(" ", "")}
 
     def _call(self, method: str, path: str, version: str) -> Any:
         return self._request(method, f"{self._origin}/subscriptions/{self._subscription}/{path}?api-version={version}")

@@ -15,7 +15,7 @@ resource group 'Microsoft.Insights/actionGroups@2023-01-01' existing = {
 var counts = [
   {
     name: 'dead-letters'
-    advice: 'The broker has given up a message. The app rejects messages before that: this is a bug of the app.'
+    advice: 'Service Bus has dead-lettered a request. The app rejects requests before that: this is a bug of the app.'
     metric: 'DeadletteredMessages'
     aggregation: 'Maximum'
     window: 'PT30M'

@@ -28,7 +28,7 @@ resource workspace 'Microsoft.OperationalInsights/workspaces@2026-03-01' existin
   name: 'log-${suffix}'
 }
 
-var forEver = 'P10675199DT2H48M5.4775807S'
+var neverExpires = 'P10675199DT2H48M5.4775807S'
 
 resource namespace 'Microsoft.ServiceBus/namespaces@2026-01-01' = {
   name: 'sb-${suffix}'
@@ -46,7 +46,7 @@ resource requests 'Microsoft.ServiceBus/namespaces/queues@2026-01-01' = {
   parent: namespace
   name: 'referral-requests'
   properties: {
-    defaultMessageTimeToLive: forEver
+    defaultMessageTimeToLive: neverExpires
     deadLetteringOnMessageExpiration: true
     lockDuration: 'PT5M'
     maxDeliveryCount: maxDeliveryCount
@@ -57,7 +57,7 @@ resource events 'Microsoft.ServiceBus/namespaces/queues@2026-01-01' = {
   parent: namespace
   name: 'referral-events'
   properties: {
-    defaultMessageTimeToLive: forEver
+    defaultMessageTimeToLive: neverExpires
     deadLetteringOnMessageExpiration: true
     requiresDuplicateDetection: true
     duplicateDetectionHistoryTimeWindow: 'P7D'
@@ -69,7 +69,7 @@ resource rejects 'Microsoft.ServiceBus/namespaces/queues@2026-01-01' = {
   parent: namespace
   name: 'referral-rejects'
   properties: {
-    defaultMessageTimeToLive: forEver
+    defaultMessageTimeToLive: neverExpires
     deadLetteringOnMessageExpiration: true
     lockDuration: 'PT5M'
     maxDeliveryCount: 2000

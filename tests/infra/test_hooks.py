@@ -101,8 +101,9 @@ def run(hooks: ModuleType, azure: ResourceManager, tmp_path: Path) -> Callable[.
     return before
 
 
-def deleted(name: str, location: str = "westeurope") -> dict[str, Any]:
-    return {"properties": {"tags": {"azd-env-name": name}, "location": location}}
+def deleted(group: str, location: str = "westeurope") -> dict[str, Any]:
+    vault = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{group}/providers/Microsoft.KeyVault/vaults/kv-1234567890abc"
+    return {"properties": {"vaultId": vault, "tags": {"azd-env-name": "prod"}, "location": location}}
 
 
 def test_a_private_network_gets_its_resource_provider(run: Callable[..., list[str]], azure: ResourceManager) -> None:
@@ -136,7 +137,7 @@ def test_a_provider_that_is_not_registered_in_time_is_an_error(
 def test_a_deleted_vault_of_this_installation_is_recovered(
     run: Callable[..., list[str]], azure: ResourceManager
 ) -> None:
-    azure.vaults = [[deleted("other")], [{"properties": {"location": "westus"}}, deleted("prod", "West Europe")]]
+    azure.vaults = [[deleted("rg-referrals-test")], [deleted("RG-Referrals-prod", "West Europe")]]
     assert run() == ["env set VAULT_CREATE_MODE recover"]
 
 
@@ -145,12 +146,13 @@ def test_a_vault_that_is_back_is_not_recovered_again(run: Callable[..., list[str
 
 
 def test_vaults_of_others_are_left_alone(run: Callable[..., list[str]], azure: ResourceManager) -> None:
-    azure.vaults = [[deleted("other"), deleted("prod", "northeurope")]]
-    assert run() == []
+    azure.vaults = [[deleted("rg-prod"), deleted("rg-referrals-prod2"), deleted("rg-referrals-prod", "northeurope")]]
+    assert run() == [], "of another template with an environment of this name, another environment, another region"
+    assert "'rg-referrals-${environmentName}'" in text(INFRA / "main.bicep")
 
 
 def test_other_modes_have_no_vault_to_recover(run: Callable[..., list[str]], azure: ResourceManager) -> None:
-    azure.vaults = [[deleted("prod")]]
+    azure.vaults = [[deleted("rg-referrals-prod")]]
     assert run(REFERRALS_AUTH="federated-app") == []
     assert run(REFERRALS_AUTH="app-user", AZURE_LOCATION="") == ["env set VAULT_CREATE_MODE recover"]
 
