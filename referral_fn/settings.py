@@ -170,8 +170,7 @@ def read_credential_settings(environment: Mapping[str, str]) -> CredentialSettin
 
 def _read(model: type[M], environment: Mapping[str, str], *checks: Callable[[Mapping[str, str]], Problems]) -> M:
     present = {name: value.strip() for name, value in environment.items() if value.strip()}
-    problems = [problem for check in (_app_problems, *checks) for problem in check(present)]
-    values = {}
+    problems, values = _app_problems(present), {}
     for setting in fields(model):
         name = setting.metadata["name"]
         if name in present:
@@ -181,6 +180,9 @@ def _read(model: type[M], environment: Mapping[str, str], *checks: Callable[[Map
                 problems.append(SettingProblem(name, str(error)))
         elif setting.default is MISSING:
             problems.append(SettingProblem(name, _AUTH_CHOICE if name == "REFERRALS_AUTH" else "is required"))
+    invalid = {problem.name for problem in problems}
+    valid = {name: value for name, value in present.items() if name not in invalid}
+    problems += [problem for check in checks for problem in check(valid)]
     if problems:
         raise SettingsError(tuple(sorted(set(problems), key=lambda problem: problem.name)))
     return model(**values)
@@ -251,7 +253,10 @@ def _trigger_address(present: Mapping[str, str]) -> tuple[str, str] | None:
         return (name, present[name].lower().rstrip("/")) if name in present else None
     name = f"{CONNECTION}__queueServiceUri"
     if name in present:
-        parts = urlsplit(present[name].lower())
+        try:
+            parts = urlsplit(present[name].lower())
+        except ValueError:
+            return name, ""  # not the account, whatever it is
         return name, f"{parts.netloc}{parts.path}".rstrip("/")
     name = f"{CONNECTION}__accountName"
     return (name, f"{present[name].lower()}.queue.core.windows.net") if name in present else None

@@ -241,3 +241,9 @@ def test_the_trigger_may_name_the_account_of_the_requests_queue_in_either_way(se
 def test_a_message_needs_a_delivery_beside_the_two_that_only_reject_it(name: str) -> None:
     assert [problem for problem, _ in problems_of({**REQUIRED, name: "2"})] == [name]
     assert read_settings({**REQUIRED, name: "3"})
+
+
+@pytest.mark.parametrize("name", ["REQUESTS_URL", CONNECTION_URI])
+def test_a_broken_url_of_the_trigger_is_a_problem_like_any_other(name: str) -> None:
+    environment = {**REQUIRED, "REFERRAL_REQUESTS_QUEUE": "referral-requests", name: "https://[acme/referral-requests"}
+    assert [problem for problem, _ in problems_of(environment)] == [name]
