@@ -168,6 +168,8 @@ async def test_more_than_half_of_the_attempts_failing_fires(app: App) -> None:
     failed = traces(app.host.log, "attempt.failed")
     assert not fires("failures", [line for line in log if line != failed[0]]), "ten of twenty"
     assert not fires("failures", failed), "eleven of eleven: too few to tell"
+    unchanged = [(line.replace("forwarded", "unchanged"),) for (line,) in traces(app.host.log, "referral.forwarded")]
+    assert not fires("failures", [*log, *unchanged]), "eleven of 31: the others needed no event"
 
 
 async def test_throttling_fires_at_the_tenth_attempt(start_app: StartApp) -> None:
