@@ -57,7 +57,7 @@ param alertEmail string = ''
 @allowed(['', 'Standard_LRS', 'Standard_ZRS', 'Standard_GZRS'])
 param queueRedundancy string = ''
 
-@description('Whether the app and its host\'s storage are spread over the zones of the region.')
+@description('Whether the app and its host\'s storage are spread over zones. Azure then bills two ready instances per scale group.')
 param zoneRedundant bool = false
 
 @description('Whether the storage account of the queues has a lock against deletion.')
