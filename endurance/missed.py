@@ -122,7 +122,9 @@ class Run:
         return time.monotonic() - self.ledger.last_news > _PATIENCE
 
     async def _change_all(self) -> None:
-        """Make all changes, and announce most of them."""
+        """Make all changes after a first reconciliation, which would find any change, and announce most of them."""
+        while not self.world.platform.logged["reconcile.finished"]:  # noqa: ASYNC110 - the log is read elsewhere
+            await asyncio.sleep(0.2)
         for _ in range(self._count):
             while len(self.referrals) - len(self.ledger.versions) > _BACKLOG:  # noqa: ASYNC110 - events come in steps
                 await asyncio.sleep(0.05)

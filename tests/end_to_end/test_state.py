@@ -74,6 +74,22 @@ async def test_a_backfill_loads_everything_and_reports_its_progress(start_app: S
         assert answer.status == 404
 
 
+async def test_a_registration_of_somebody_else_is_logged_and_shown_by_health(start_app: StartApp, stack: Stack) -> None:
+    settings = {"WEBHOOK_API": stack.partner_center_url, "WEBHOOK_URL": "https://app.example.com/hook"}
+    async with start_app(STATE_URL=await stack.fresh_table(), **settings) as app:
+        stack.webhooks.registration = {"WebhookUrl": "https://crm.example.com/hook", "WebhookEvents": []}
+        try:
+            await run_timer(app)
+            await app.host.says('"event":"webhook.drifted"')
+        finally:
+            stack.webhooks.registration = None
+
+        async def shown() -> Any:
+            return (await app.get("health"))[1]
+
+        await until(shown, {"status": "ok", "webhook": "the registration names another URL"})
+
+
 @pytest.mark.parametrize(
     "body", [{"status": "' or 1 eq 1"}, {"since": "yesterday"}, {"since": None}, {"status": None}, {"all": True}, []]
 )
