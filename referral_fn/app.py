@@ -2,6 +2,7 @@
 
 import gc
 from collections.abc import Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
 import aiohttp
@@ -13,12 +14,11 @@ from referral_fn.queue_worker import QueueWorker
 from referral_fn.queues.base import Queue
 from referral_fn.queues.opening import open_queue
 from referral_fn.settings import Settings, read_settings
-from referral_fn.webhooks.certificates import Signers
-from referral_fn.webhooks.intake import Intake
 from referral_fn.webhooks.recent import RecentNotifications
 
 if TYPE_CHECKING:
     from referral_fn.optional_state import State
+    from referral_fn.webhooks.intake import Intake
 
 
 class App:
@@ -35,12 +35,20 @@ class App:
         self.forwarder = Forwarder(settings, self.partner_center, self._open(settings.events_url), memory)
         rejects = self._open(settings.rejects_url)
         self.queue_worker = QueueWorker(settings, self.forwarder, self.requests, rejects, backfiller)
-        self.intake = Intake(
-            Signers(session, settings.webhook_extra_roots),
+        self.notifications = RecentNotifications()
+
+    @cached_property
+    def intake(self) -> "Intake":
+        """Checks notifications. Made for the first one: most referrals do not need its certificates."""
+        from referral_fn.webhooks.certificates import Signers  # noqa: PLC0415
+        from referral_fn.webhooks.intake import Intake  # noqa: PLC0415
+
+        settings = self.settings
+        return Intake(
+            Signers(self._session, settings.webhook_extra_roots),
             hosts=settings.webhook_certificate_hosts,
             max_age=settings.webhook_max_age,
         )
-        self.notifications = RecentNotifications()
 
     @classmethod
     def open(cls, environment: Mapping[str, str]) -> Self:
