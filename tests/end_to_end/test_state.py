@@ -117,8 +117,8 @@ async def test_three_instances_probe_once_each_in_a_pause_that_one_was_asked_for
     """
     queues = await stack.fresh_queues()
     settings = stack.environment(queues, STATE_URL=await stack.fresh_table(), **BUSY)
-    bucket = stack.partner_center.bucket = Bucket(size=20, rate=10, pause=3)
-    asked = [str(uuid.uuid4()) for _ in range(80)]
+    bucket = stack.partner_center.bucket = Bucket(size=15, rate=5, pause=3)
+    asked = [str(uuid.uuid4()) for _ in range(50)]
     stack.partner_center.referrals.update({referral_id: seed(id=referral_id) for referral_id in asked})
     async with contextlib.AsyncExitStack() as running:
         for _ in range(INSTANCES):
