@@ -49,7 +49,9 @@ async def run(options: Options) -> None:
             await tour.show_consent(stack, stack.environment(queues, **settings))
         terminal = Terminal(show_log=options.log)
         async with opened(stack, queues, APP_PORT, settings, keep=options.keep, on_log_line=terminal.log_line) as page:
-            with settings_file(options.settings, with_public_authorities(page.settings, stack.authority.root)):
+            bundle = options.settings.with_name("authorities.pem")
+            for_shells = with_public_authorities(page.settings, stack.authority.root, bundle)
+            with settings_file(options.settings, for_shells):
                 _show_addresses(stack, page, queues)
                 await tour.show_both_ways(page, queues)
                 await tour.show_webhook(stack, page)

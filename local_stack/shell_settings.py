@@ -34,14 +34,17 @@ def settings_file(path: Path, environment: Mapping[str, str]) -> Iterator[None]:
                 path.unlink()
 
 
-def with_public_authorities(environment: Mapping[str, str], root: Path) -> dict[str, str]:
+def with_public_authorities(environment: Mapping[str, str], root: Path, bundle: Path) -> dict[str, str]:
     """The environment with a bundle of certificates that lets other programs in the same shell reach the Internet.
 
     Args:
         environment: of the app, which trusts the stack's own authority only.
-        root: the certificate of that authority; the bundle is written beside it.
+        root: the certificate of that authority.
+        bundle: where to write the bundle. It stays when the stack stops, because shells still refer to it.
     """
-    bundle = root.with_name("authorities.pem")
-    public = Path(os.environ.get("SSL_CERT_FILE") or certifi.where())
-    bundle.write_bytes(root.read_bytes() + (public.read_bytes() if public.exists() else b""))
-    return {**environment, "SSL_CERT_FILE": str(bundle), "REQUESTS_CA_BUNDLE": str(bundle)}
+    own = os.environ.get("SSL_CERT_FILE", "")
+    public = Path(own if own not in ("", str(bundle)) and Path(own).exists() else certifi.where())
+    text = root.read_bytes() + public.read_bytes()
+    bundle.parent.mkdir(parents=True, exist_ok=True)
+    bundle.write_bytes(text)
+    return {**environment, **dict.fromkeys(("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"), str(bundle))}

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from referral_fn.settings import Settings
+from schemas.event_examples import EVENTS
 from tests.contract import ROOT
 
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "examples" / "README.md"]
@@ -64,3 +65,13 @@ def test_the_readme_is_short_and_links_to_every_page() -> None:
     assert len(text.splitlines()) <= 200
     missing = [page.name for page in (ROOT / "docs").glob("*.md") if f"(docs/{page.name})" not in text]
     assert missing == []
+
+
+def test_the_readme_shows_the_event_of_a_first_call_as_it_is() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = dict(re.findall(r'(?m)^      "(\w+)": "(.+)",$', text))
+    event = EVENTS["referral-2018"]
+    assert list(shown) == [name for name in event if name != "data"]
+    assert {name: value for name, value in shown.items() if name != "source"}.items() <= event.items()
+    for name, value in re.findall(r'(?m)^        "(\w+)": "([^"]+)",$', text):
+        assert event["data"][name] == value

@@ -47,10 +47,15 @@ def test_the_bundle_has_the_stacks_authority_and_the_public_ones(
 ) -> None:
     monkeypatch.delenv("SSL_CERT_FILE", raising=False)
     (tmp_path / "root.pem").write_text("own\n")
-    settings = with_public_authorities({"SSL_CERT_FILE": "x", "A": "1"}, tmp_path / "root.pem")
-    bundle = Path(settings["SSL_CERT_FILE"]).read_text()
+    file = tmp_path / "folder" / "authorities.pem"
+    settings = with_public_authorities({"SSL_CERT_FILE": "x", "A": "1"}, tmp_path / "root.pem", file)
+    bundle = file.read_text()
     assert bundle.startswith("own\n") and bundle.count("BEGIN CERTIFICATE") > 100
-    assert settings == {"SSL_CERT_FILE": settings["REQUESTS_CA_BUNDLE"], "A": "1"} | settings
+    variables = "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"
+    assert settings == dict.fromkeys(variables, str(file)) | {"A": "1"}
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))  # as in a shell that has loaded the settings
+    with_public_authorities({}, tmp_path / "root.pem", file)
+    assert file.read_text() == bundle
 
 
 @pytest.mark.parametrize(
