@@ -109,9 +109,7 @@ def test_all_that_is_known_to_be_about_the_deal_is_kept() -> None:
         *("/name", "/statusReason", "/createdVia", "/lastModifiedVia", "/tags", "/customer/address/lines"),
         *("/customer/address/region", "/customer/contacts", "/notes", "/requirements/solutions/*/name", "/team"),
         *("/invite/notes", "/extra"),
-    ], (
-        "a field that may not appear where people may not belongs in this list, and in the names above; any other in ALLOWED"
-    )
+    ], "a field that may not appear where people may not belongs in this list and above; any other in ALLOWED"
     engagement = document["engagementId"]
     assert data.pop("links") == {
         "self": f"{COLLECTION}/{document['id']}",
