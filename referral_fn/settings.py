@@ -54,8 +54,9 @@ def _setting(name: str, read: Callable[[str], Any], default: Any = MISSING) -> A
 
 
 def _host_json_limit() -> int:
-    """The maxDequeueCount of host.json; without one the host's default is 5."""
-    host_json = json.loads((Path(__file__).parent.parent / "host.json").read_text(encoding="utf-8"))
+    """The maxDequeueCount of host.json; without one the host's default is 5. An installed command has no host.json."""
+    path = Path(__file__).parent.parent / "host.json"
+    host_json = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     return int(host_json.get("extensions", {}).get("queues", {}).get("maxDequeueCount", 5))
 
 

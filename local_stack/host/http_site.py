@@ -66,7 +66,7 @@ class HttpSite:
         """The site."""
         site = web.Application(client_max_size=MAX_BODY)
         site.router.add_post("/admin/functions/{name}", self._run_function)
-        site.router.add_route("*", "/{path:.*}", self._call)
+        site.router.add_route("*", r"/{path:[\s\S]*}", self._call)
         return site
 
     async def _run_function(self, request: web.Request) -> web.Response:

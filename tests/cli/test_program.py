@@ -18,6 +18,12 @@ from tests.contract import ROOT
 pytestmark = pytest.mark.e2e
 
 PROGRAM = [sys.executable, "-m", "referral_fn"]
+_HEED_CTRL_C = (
+    "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
+    "runpy.run_module('referral_fn', run_name='__main__', alter_sys=True)"
+)
+INTERRUPTIBLE = [sys.executable, "-c", _HEED_CTRL_C]
+"""The program, heeding Ctrl-C, which a shell lets commands ignore that it starts in the background: these tests, say."""
 INTERRUPTED = 130
 
 
@@ -71,7 +77,8 @@ def test_a_reader_that_goes_away_ends_the_command_quietly() -> None:
 
 def test_ctrl_c_ends_a_command_that_reads_from_a_terminal() -> None:
     terminal, inner = os.openpty()
-    with subprocess.Popen([*PROGRAM, "forward"], cwd=ROOT, stdin=inner, stderr=subprocess.PIPE, text=True) as process:
+    command = [*INTERRUPTIBLE, "forward"]
+    with subprocess.Popen(command, cwd=ROOT, stdin=inner, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr
         assert "Ctrl-D" in process.stderr.readline()
         process.send_signal(signal.SIGINT)
@@ -85,7 +92,7 @@ async def test_ctrl_c_ends_a_command_that_waits_for_partner_center(stack: Stack)
     stack.partner_center.faults[SEED["id"]] = Fault("stall")
     stack.partner_center.on_call = lambda _: called.set()
     process = await asyncio.create_subprocess_exec(
-        *(*PROGRAM, "forward", SEED["id"]),
+        *(*INTERRUPTIBLE, "forward", SEED["id"]),
         cwd=ROOT,
         env=os.environ | stack.environment(await stack.fresh_queues()),
         stderr=asyncio.subprocess.PIPE,

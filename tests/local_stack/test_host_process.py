@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 from multidict import CIMultiDict
+from yarl import URL
 
 from local_stack.host.functions_host import ENDED_BY_ITSELF
 from local_stack.host.process import Host
@@ -74,6 +75,12 @@ async def test_a_chunked_body_arrives_empty(host: Host) -> None:
 @pytest.mark.parametrize("path", ["/api/echo/Word", "/API/Echo/Word", "/api/echo/Word/"])
 async def test_routes_ignore_case_and_parameters_preserve_it(host: Host, path: str) -> None:
     assert (await ask(host, path))[1]["route"] == {"word": "Word"}
+
+
+async def test_a_parameter_may_contain_any_character(host: Host) -> None:
+    url = URL(f"{host.url}/api/echo/a%0Ab%7D", encoded=True)
+    async with aiohttp.ClientSession() as session, session.get(url) as answer:
+        assert answer.status == 200
 
 
 @pytest.mark.parametrize(("path", "method"), [("/api/echo", "GET"), ("/echo/a", "GET"), ("/api/echo/a", "DELETE")])
