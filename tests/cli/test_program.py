@@ -23,7 +23,7 @@ _HEED_CTRL_C = (
     "runpy.run_module('referral_fn', run_name='__main__', alter_sys=True)"
 )
 INTERRUPTIBLE = [sys.executable, "-c", _HEED_CTRL_C]
-"""The program, heeding Ctrl-C, which a shell lets commands ignore that it starts in the background: these tests, say."""
+"""The program, heeding Ctrl-C, which a shell lets the commands ignore that it starts in the background."""
 INTERRUPTED = 130
 
 
