@@ -1,10 +1,12 @@
 """The benchmark's programs do what they are measured at."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
 
-from benchmarks import peer, starts
+from benchmarks import peer, profile, starts
 from benchmarks.__main__ import asking_for, measure, servers
 from benchmarks.documents import DOCUMENTS
 
@@ -37,3 +39,12 @@ def test_the_peer_takes_referrals_to_the_queue(environment: dict[str, str]) -> N
 
 def test_a_first_referral_is_forwarded_by_a_new_process(environment: dict[str, str]) -> None:
     assert set(starts.rounds(environment, 1)) >= {"the four packages", "function_app, and a first referral"}
+
+
+def test_the_profile_counts_each_part_of_the_app() -> None:
+    run = [sys.executable, "-m", "benchmarks.profile", "-n", "500"]
+    lines = subprocess.run(run, check=True, capture_output=True, text=True).stdout.splitlines()
+    shares = {line[:50].strip(): int(line[50:].strip().rstrip("%")) for line in lines[1:]}
+    assert shares.keys() == {*profile.PARTS, profile.REST}
+    assert max(shares, key=shares.__getitem__) == "HTTP client, TLS and event loop"
+    assert sum(shares.values()) == pytest.approx(100, abs=5)
