@@ -4,6 +4,8 @@ import pytest
 
 from scripts.messages import messages
 
+pytestmark = pytest.mark.e2e  # not by what it uses: it parses every file
+
 
 @pytest.fixture(scope="module")
 def listed() -> set[tuple[str, str]]:

@@ -197,7 +197,9 @@ ODD_ANSWERS = {
 }
 
 
-@pytest.mark.parametrize("name", ODD_ANSWERS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.e2e if name == "stall" else ()) for name in ODD_ANSWERS]
+)
 async def test_an_answer_that_is_not_the_referral(api: Api, client: PartnerCenter, name: str) -> None:
     api.answer, reason = ODD_ANSWERS[name]
     error = await outcome(client)
@@ -233,6 +235,7 @@ class TestUnauthorized:
         assert credential.requests == 2
         assert api.tokens == ["token-1", "token-2", *["token-2"] * 99]
 
+    @pytest.mark.e2e  # for the time it takes
     async def test_a_token_request_that_hangs_does_not_outlast_the_budget(
         self, api: Api, client: PartnerCenter, credential: NumberedTokens, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -70,6 +70,7 @@ async def test_a_refresh_token_that_another_instance_replaced_is_read_again(
     assert (cloud.entra.requests["refresh_token"], tokens.lapsed) == (2, None)
 
 
+@pytest.mark.e2e  # for the time it takes
 async def test_two_instances_survive_fifty_rotations_of_one_secret(
     cloud: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
