@@ -23,15 +23,10 @@ from referral_fn.settings import read_settings
 from referral_fn.state.backfill_runs import PARTITION, BackfillRuns
 from referral_fn.state.memory import ROW, Memory
 from referral_fn.timestamps import utc
+from tests.environment import ENVIRONMENT
 from tests.state.memory_table import MemoryTable
 
-ACCOUNT = "https://acme.queue.core.windows.net"
-SETTINGS = read_settings(
-    {
-        "REFERRALS_AUTH": "managed-identity",
-        **{f"{name.upper()}_URL": f"{ACCOUNT}/{name}" for name in ("events", "rejects", "requests")},
-    }
-)
+SETTINGS = read_settings(ENVIRONMENT)
 NOW = datetime.now(UTC)
 
 

@@ -38,17 +38,11 @@ from referral_fn.state.retention import Retention
 from referral_fn.state.table import Row
 from referral_fn.state.watermark import Watermark
 from referral_fn.state.webhook_watch import WebhookWatch
+from tests.environment import ENVIRONMENT
 from tests.state.memory_table import MemoryTable
 
 ID = "8b9dbf1c-1c5c-4b1a-9e37-3a6f7c2f2a11"
-ACCOUNT = "https://acme.queue.core.windows.net"
-SETTINGS = {
-    "REFERRALS_AUTH": "managed-identity",
-    "EVENTS_URL": f"{ACCOUNT}/events",
-    "REJECTS_URL": f"{ACCOUNT}/rejects",
-    "REQUESTS_URL": f"{ACCOUNT}/requests",
-    "REFERRALS_RETRY_BUDGET": "30",  # the most that is allowed
-}
+SETTINGS = {**ENVIRONMENT, "REFERRALS_RETRY_BUDGET": "30"}  # the most that is allowed
 HOST_JSON = json.loads((Path(__file__).parent.parent / "host.json").read_text(encoding="utf-8"))
 NEVER = 10_000.0
 SLOW_CALL = 9.4

@@ -9,12 +9,7 @@ from referral_fn.forwarder import Forwarder
 from referral_fn.referrals.outcome import Deferred
 from referral_fn.referrals.request import ReferralRequest
 from referral_fn.settings import read_settings
-
-ACCOUNT = "https://acme.queue.core.windows.net"
-SETTINGS = {
-    "REFERRALS_AUTH": "managed-identity",
-    **{f"{name.upper()}_URL": f"{ACCOUNT}/{name}" for name in ("events", "rejects", "requests")},
-}
+from tests.environment import ENVIRONMENT
 
 
 class Throttled:
@@ -32,7 +27,7 @@ class Throttled:
 async def delays(retry_after: float | None, *, attempt: int = 0, attempt_consumed: bool = True) -> list[float]:
     partner_center: Any = Throttled(retry_after, attempt_consumed=attempt_consumed)
     events: Any = None
-    forwarder = Forwarder(read_settings(SETTINGS), partner_center, events)
+    forwarder = Forwarder(read_settings(ENVIRONMENT), partner_center, events)
     request = ReferralRequest("8b9dbf1c-1c5c-4b1a-9e37-3a6f7c2f2a11", attempt)
     outcomes = [await forwarder.forward(request) for _ in range(300)]
     return [outcome.delay for outcome in outcomes if isinstance(outcome, Deferred)]

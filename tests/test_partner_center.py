@@ -20,6 +20,7 @@ from referral_fn.partner_center import MAX_ANSWER, PartnerCenter
 from referral_fn.referrals.request import ReferralRequest, Trace
 from referral_fn.settings import read_settings
 from tests.documents import SEED_ID, seed
+from tests.environment import ENVIRONMENT
 
 pytestmark = pytest.mark.usefixtures("short_pauses")
 
@@ -106,14 +107,12 @@ def credential() -> NumberedTokens:
 
 @pytest.fixture
 async def client(api: Api, credential: NumberedTokens) -> AsyncIterator[PartnerCenter]:
-    required = {f"{name}_URL": f"https://acme.queue.core.windows.net/{name.lower()}" for name in QUEUES}
-    settings = read_settings({"REFERRALS_AUTH": "managed-identity", "REFERRALS_RETRY_BUDGET": "1.5", **required})
+    settings = read_settings({**ENVIRONMENT, "REFERRALS_RETRY_BUDGET": "1.5"})
     settings = dataclasses.replace(settings, referrals_url=f"{api.url}/referrals/{{referralId}}")  # without TLS
     async with aiohttp.ClientSession() as session:
         yield PartnerCenter(settings, session, TokenSource(lambda: credential))
 
 
-QUEUES = ("EVENTS", "REJECTS", "REQUESTS")
 REQUEST = ReferralRequest(SEED_ID, trace=Trace("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "a=b"))
 
 

@@ -20,17 +20,10 @@ from referral_fn.referrals.messages import MAX_KEPT
 from referral_fn.referrals.outcome import REJECT_REASONS, Deferred, Outcome, Rejected
 from referral_fn.referrals.request import MAX_BODY, ReferralRequest
 from referral_fn.settings import read_settings
+from tests.environment import ENVIRONMENT
 
 ID = "8b9dbf1c-1c5c-4b1a-9e37-3a6f7c2f2a11"
-ACCOUNT = "https://acme.queue.core.windows.net"
-SETTINGS = read_settings(
-    {
-        "REFERRALS_AUTH": "managed-identity",
-        "EVENTS_URL": f"{ACCOUNT}/events",
-        "REJECTS_URL": f"{ACCOUNT}/rejects",
-        "REQUESTS_URL": f"{ACCOUNT}/requests",
-    }
-)
+SETTINGS = read_settings(ENVIRONMENT)
 REFUSED = Rejected("referral-not-found", "Partner Center answered 404", upstream=Upstream(status=404))
 
 

@@ -16,17 +16,10 @@ from referral_fn.state.memory import Memory
 from referral_fn.state.table import Row
 from referral_fn.strict_json import loads
 from tests.documents import SEED_ID, encode, seed
+from tests.environment import ENVIRONMENT
 from tests.state.memory_table import MemoryTable
 
-ACCOUNT = "https://acme.queue.core.windows.net"
-SETTINGS = read_settings(
-    {
-        "REFERRALS_AUTH": "managed-identity",
-        "EVENTS_URL": f"{ACCOUNT}/events",
-        "REJECTS_URL": f"{ACCOUNT}/rejects",
-        "REQUESTS_URL": f"{ACCOUNT}/requests",
-    }
-)
+SETTINGS = read_settings(ENVIRONMENT)
 NOTIFIED = ReferralRequest(SEED_ID, cause="referral-updated")
 ASKED = ReferralRequest(SEED_ID)
 
