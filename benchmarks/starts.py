@@ -57,7 +57,7 @@ def rounds(environment: dict[str, str], number: int) -> dict[str, tuple[list[flo
 def imports() -> dict[str, float]:
     """What each package on the way to `function_app` takes by itself, in milliseconds, the most expensive first.
 
-    A package's modules count for it, whoever imports them.
+    A package's modules count for it, whatever imports them.
     """
     output = subprocess.run(
         [

@@ -83,7 +83,7 @@ def of_error(error: InvalidRequestError | RetryableError | SettingsError | Signa
         return Problem(error.reason, str(error), {"errors": [{"path": error.path, "rule": error.rule}]})
     if isinstance(error, RetryableError):
         return Problem(error.reason, str(error), retry_after=error.retry_after)
-    if isinstance(error, SignatureError):  # what exactly failed is for the log, not for whoever tries to forge one
+    if isinstance(error, SignatureError):  # what exactly failed is for the log, not for an attacker
         return Problem("signature-invalid", "the log of the app says which check failed")
     settings = [{"name": problem.name, "rule": problem.rule} for problem in error.problems]
     return Problem("misconfigured", "see settings", {"settings": settings})

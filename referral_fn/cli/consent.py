@@ -12,7 +12,7 @@ from referral_fn.settings import read_credential_settings
 
 HELP = "sign a user in, and store their consent for REFERRALS_AUTH=app-user"
 ROLES = (
-    "for whoever runs it, Key Vault Secrets Officer on the vault; "
+    "for the user who runs it, Key Vault Secrets Officer on the vault; "
     "for the user who signs in, Referrals Admin in Partner Center"
 )
 

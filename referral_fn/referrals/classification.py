@@ -9,7 +9,7 @@ def category(referral: Referral) -> Category:
     """Return the kind of lead, by the referral's type, its qualification and who invited the partner.
 
     Partner Center documents the combinations for `Independent` referrals ("referrals API introduction"), and calls a
-    shared one a co-sell opportunity whoever invited ("manage co-sell opportunities").
+    shared one a co-sell opportunity no matter who invited ("manage co-sell opportunities").
     """
     inviter = _inviter(referral)
     match referral.type, referral.qualification or "None":

@@ -28,7 +28,7 @@ def changes(released: Schema, published: Schema) -> list[str]:
     """What is no longer as it was released, apart from words and optional fields that were added.
 
     Events are kept and replayed, so those of old must fit the published schema; and consumers were built on the
-    released one, so those of today must fit that. Hence a field may neither widen nor narrow, nor come to be required.
+    released one, so those of today must fit that. So a field may neither widen nor narrow, nor come to be required.
     """
 
     def resolved(schema: Schema, whole: Schema) -> Schema:

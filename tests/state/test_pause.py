@@ -51,7 +51,7 @@ async def test_a_pause_closes_the_gates_of_all_instances_once() -> None:
     await asked.announce(30)
     await other.obey()
     assert is_closed(gates[1])
-    assert not is_closed(gates[0])  # whoever was asked closes its own gate by itself
+    assert not is_closed(gates[0])  # the instance that was asked closes its own gate by itself
     await asked.obey()
     assert not is_closed(gates[0])
 
