@@ -5,7 +5,6 @@ Pages are delivered. The run fails if a referral is not requested, if the backfi
 ends on the rejects or the poison queue.
 """
 
-import argparse
 import asyncio
 import base64
 import bisect
@@ -27,7 +26,7 @@ from aiohttp import web
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from endurance.command import Figures, execute
+from endurance.command import Figures, execute, parser
 from endurance.platform import Platform, with_queues_at
 from local_stack.stack import Queues, Stack, running
 from local_stack.stand_ins.flaky import FlakyQueues
@@ -208,9 +207,7 @@ def failed(figures: Figures) -> bool:
 
 def main() -> int:
     """Run it from the command line. Returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m endurance.backfill", description=__doc__)
-    parser.add_argument("-n", type=int, default=DEFAULT_N, help=f"how many referrals; default: {DEFAULT_N}")
-    options = parser.parse_args()
+    options = parser("backfill", __doc__, DEFAULT_N).parse_args()
     return execute(lambda console: run(options.n, console), failed)
 
 

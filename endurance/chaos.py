@@ -5,7 +5,6 @@ particular reason. The run fails if a referral meets another fate or none, if tw
 IDs, or if a message ends in the poison queue.
 """
 
-import argparse
 import asyncio
 import contextlib
 import sys
@@ -20,7 +19,7 @@ from aiohttp import web
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from endurance.command import Figures, execute
+from endurance.command import Figures, add_queue, execute, parser
 from endurance.fates import AnyReferral
 from endurance.load import Load
 from endurance.platform import LEASE, Platform, with_queues_at
@@ -229,11 +228,9 @@ def failed(figures: Figures) -> bool:
 
 def main() -> int:
     """Run it from the command line. Returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m endurance.chaos", description=__doc__)
-    parser.add_argument("-n", type=int, default=DEFAULT_N, help=f"how many referrals; default: {DEFAULT_N}")
-    kinds = [STORAGE, SERVICE_BUS]
-    parser.add_argument("--queue", choices=kinds, default=STORAGE, help="where the queues are; default: storage")
-    options = parser.parse_args()
+    arguments = parser("chaos", __doc__, DEFAULT_N)
+    add_queue(arguments)
+    options = arguments.parse_args()
     return execute(lambda console: run(options.n, console, options.queue), failed)
 
 

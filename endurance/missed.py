@@ -5,7 +5,6 @@ not published, if its `changed` are not the fields that differ from that predece
 poison queue.
 """
 
-import argparse
 import asyncio
 import contextlib
 import json
@@ -22,7 +21,7 @@ import aiohttp
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from endurance.command import Figures, execute
+from endurance.command import Figures, execute, parser
 from endurance.ledger import Ledger
 from endurance.load import open_queues, patiently
 from endurance.platform import LEASE, Platform, with_queues_at
@@ -276,9 +275,7 @@ def failed(figures: Figures) -> bool:
 
 def main() -> int:
     """Run it from the command line. Returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m endurance.missed", description=__doc__)
-    parser.add_argument("-n", type=int, default=DEFAULT_N, help=f"how many referrals; default: {DEFAULT_N}")
-    options = parser.parse_args()
+    options = parser("missed", __doc__, DEFAULT_N).parse_args()
     return execute(lambda console: run(options.n, console), failed)
 
 

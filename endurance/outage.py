@@ -4,7 +4,6 @@ For the first day connections break; on the second, answers are 503 with a `Retr
 coming all the time. The run fails if one of them leads to no event, or to a reject.
 """
 
-import argparse
 import asyncio
 import contextlib
 import json
@@ -19,10 +18,11 @@ import aiohttp
 from rich.console import Console
 from rich.progress import Progress
 
+from endurance.command import add_queue, parser
 from endurance.fates import AnyReferral
 from endurance.load import open_queues
 from endurance.platform import Platform
-from local_stack.stack import SERVICE_BUS, STORAGE, Stack, running
+from local_stack.stack import STORAGE, Stack, running
 from local_stack.stand_ins.partner_center import ANY, Fault
 from referral_fn.queues.base import Message, Queue
 
@@ -148,13 +148,11 @@ def plot(figures: dict[str, Any], path: Path) -> None:
 
 def main() -> int:
     """Run it from the command line. Returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m endurance.outage", description=__doc__)
-    parser.add_argument("-n", type=int, default=DEFAULT_N, help=f"how many referrals; default: {DEFAULT_N}")
-    parser.add_argument("--hour", type=float, default=1, help="seconds that an hour takes; default: 1")
-    kinds = [STORAGE, SERVICE_BUS]
-    parser.add_argument("--queue", choices=kinds, default=STORAGE, help="where the queues are; default: storage")
-    parser.add_argument("--plot", type=Path, help="where to draw it, an .svg")
-    options = parser.parse_args()
+    arguments = parser("outage", __doc__, DEFAULT_N)
+    arguments.add_argument("--hour", type=float, default=1, help="seconds that an hour takes; default: 1")
+    add_queue(arguments)
+    arguments.add_argument("--plot", type=Path, help="where to draw it, an .svg")
+    options = arguments.parse_args()
     with Progress(console=Console(stderr=True)) as progress, contextlib.suppress(KeyboardInterrupt):
         figures = asyncio.run(run(options.n, options.hour, progress, options.queue))
     if options.plot:
