@@ -57,15 +57,23 @@ def asking_for(environment: dict[str, str], document: str = "seed", delay: float
 
 
 def measure(
-    environment: dict[str, str], program: str, concurrency: int, *referrals: int, spread: float = 0
+    environment: dict[str, str],
+    program: str,
+    concurrency: int,
+    *referrals: int,
+    spread: float = 0,
+    folder: Path = ROOT,
 ) -> list[dict[str, float]]:
-    """Run a program in its own process; see `benchmarks.programs` and `benchmarks.peer`."""
+    """Run a program in its own process, in the version of this folder.
+
+    The programs are in `benchmarks.programs` and `benchmarks.peer`.
+    """
     options = ["--concurrency", str(concurrency), "--referrals", *map(str, referrals)]
     if program == "peer":
         run = [sys.executable, "-m", "benchmarks.peer", *options]
     else:
         run = [sys.executable, "-m", "benchmarks.programs", program, *options, "--spread", str(spread)]
-    output = subprocess.run(run, check=True, env=environment, stdout=subprocess.PIPE).stdout  # noqa: S603
+    output = subprocess.run(run, check=True, cwd=folder, env=environment, stdout=subprocess.PIPE).stdout  # noqa: S603
     measurements: list[dict[str, float]] = json.loads(output)
     return measurements
 

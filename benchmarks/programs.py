@@ -97,17 +97,17 @@ def app_without(*stages: str) -> Callable[[], contextlib.AbstractAsyncContextMan
 
     @contextlib.asynccontextmanager
     async def program() -> AsyncIterator[Forward]:
-        from referral_fn import forwarder, log, partner_center  # noqa: PLC0415
-
-        places = {
-            "read": (partner_center, "read_referral"),
-            "normalize": (forwarder, "normalize"),
-            "log": (log, "_write"),
-        }
-        for stage in stages:
-            module, name = places[stage]
-            setattr(module, name, _once(getattr(module, name)))
         async with app() as forward:
+            from referral_fn import forwarder, log, partner_center  # noqa: PLC0415
+
+            places = {
+                "read": (partner_center, "read_referral"),
+                "normalize": (forwarder, "normalize"),
+                "log": (log, "_write"),
+            }
+            for stage in stages:
+                module, name = places[stage]
+                setattr(module, name, _once(getattr(module, name)))
             yield forward
 
     return program

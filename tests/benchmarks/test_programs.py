@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from benchmarks import peer, profile, starts
+from benchmarks import peer, profile, programs, starts
 from benchmarks.__main__ import asking_for, measure, servers
 from benchmarks.documents import DOCUMENTS
 
@@ -29,6 +29,25 @@ def test_the_app_forwards_each_document(environment: dict[str, str], document: s
 def test_each_program_takes_referrals_to_the_queue(environment: dict[str, str], program: str) -> None:
     (measured,) = measure(asking_for(environment), program, 2, 8)
     assert measured["cpu"] > 0
+
+
+@pytest.mark.parametrize("program", [name for name in programs.PROGRAMS if name.startswith("app")])
+def test_no_program_of_the_app_pays_for_opentelemetry(environment: dict[str, str], program: str) -> None:
+    script = f"""
+import asyncio
+from benchmarks.programs import PROGRAMS
+
+async def main():
+    async with PROGRAMS["{program}"]() as forward:
+        await forward()
+    from referral_fn import telemetry
+    print(telemetry.opentelemetry)
+
+asyncio.run(main())
+"""
+    run = [sys.executable, "-c", script]
+    target = asking_for(environment)
+    assert subprocess.run(run, check=True, capture_output=True, text=True, env=target).stdout == "None\n"
 
 
 @pytest.mark.skipif(not peer.is_installed(), reason="Redpanda Connect is not installed")
