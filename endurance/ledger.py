@@ -51,6 +51,11 @@ class Ledger:
         self._claims.add((event["id"], event.get("previousid"), event.get("changed"), "outoforder" in event))
 
     @property
+    def with_predecessor(self) -> int:
+        """How many events name a predecessor."""
+        return len({event_id for event_id, previous, _, _ in self._claims if previous is not None})
+
+    @property
     def without_predecessor(self) -> int:
         """How many events name no predecessor, although another version of the referral was published, too."""
         first = {event_id for event_id, previous, _, _ in self._claims if previous is None}

@@ -45,11 +45,18 @@ def test_events_that_could_name_a_predecessor_and_do_not_are_counted() -> None:
     ledger = Ledger()
     for event in (FIRST, FIRST, {**SECOND, "previousid": None}, {**FIRST, "id": "b@1"}):
         ledger.note(event)
-    assert ledger.without_predecessor == 1
+    assert (ledger.without_predecessor, ledger.with_predecessor) == (1, 0)
+    ledger.note(SECOND)
+    assert ledger.with_predecessor == 1
 
 
-@pytest.mark.parametrize("what", ["last versions not published", "events that are not true", "in the poison queue"])
+@pytest.mark.parametrize("what", missed.MUST_BE_ZERO)
 def test_one_of_them_fails_the_run(what: str) -> None:
-    clean = dict.fromkeys(("last versions not published", "events that are not true", "in the poison queue"), 0)
+    clean = dict.fromkeys(missed.MUST_BE_ZERO, 0) | {"events that name a predecessor": 1}
     assert not missed.failed(clean)
     assert missed.failed(clean | {what: 1})
+
+
+def test_a_run_fails_if_no_event_names_a_predecessor() -> None:
+    clean = dict.fromkeys(missed.MUST_BE_ZERO, 0)
+    assert missed.failed(clean | {"events that name a predecessor": 0})
