@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from benchmarks import peer, profile, programs, starts
-from benchmarks.__main__ import asking_for, measure, servers
+from benchmarks.__main__ import ROOT, asking_for, measure, servers
 from benchmarks.documents import DOCUMENTS
 
 pytestmark = pytest.mark.e2e  # each program is a process of its own
@@ -58,6 +58,14 @@ def test_the_peer_takes_referrals_to_the_queue(environment: dict[str, str]) -> N
 
 def test_a_first_referral_is_forwarded_by_a_new_process(environment: dict[str, str]) -> None:
     assert set(starts.rounds(environment, 1)) >= {"the four packages", "function_app, and a first referral"}
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="no repository")
+def test_a_commit_is_compared_with_what_is_here() -> None:
+    run = [sys.executable, "-m", "benchmarks.against", "HEAD", "--rounds", "1", "-n", "64"]
+    then, now, ratio = subprocess.run(run, check=True, capture_output=True, text=True).stdout.splitlines()
+    assert (then.split()[0], now.split()[0], ratio.split()[0]) == ("then", "now", "ratio")
+    assert float(ratio.split()[1]) > 0
 
 
 def test_the_profile_counts_each_part_of_the_app() -> None:
