@@ -31,10 +31,7 @@ MOST = 32
 """Referrals in flight: as many as host.json allows one worker."""
 
 COMPARED = {"bare": 2000, "floor": 2000, "app": 2000, "sdk": 2000, "simple": 48, "peer": 2000}
-"""The programs that are compared with each document at `MOST` in flight, and how many referrals each takes a round.
-
-The first few hundred of a process cost less with the SDKs than all later ones.
-"""
+"""The programs that are compared with each document at `MOST` in flight, and how many referrals each takes a round."""
 
 STAGES = ("read", "normalize", "log", "all")
 ROUNDS = 5
