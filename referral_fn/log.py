@@ -65,7 +65,9 @@ def to_stderr(level: int) -> None:
 def _write(level: int, event: str, fields: dict[str, object]) -> None:
     if _logger.isEnabledFor(level):
         record = {"event": event, **{name: value for name, value in fields.items() if value is not None}}
-        _logger.log(level, "%s", strict_json.dumps(record).decode(), extra=record)
+        message = strict_json.dumps(record).decode()
+        # `Logger.log` would search the stack for the line that logs, which is always this one
+        _logger.handle(_logger.makeRecord(_logger.name, level, __file__, 0, message, (), None, extra=record))
 
 
 def upstream_fields(upstream: Mapping[str, object] | None) -> dict[str, object]:

@@ -5,6 +5,8 @@ import re
 from math import isfinite
 from typing import Any, NoReturn
 
+from pydantic_core import PydanticSerializationError, to_json
+
 MAX_DEPTH = 64
 """Levels of objects and lists that are accepted. Referrals have six; Python's parser and printer differ in theirs."""
 
@@ -65,6 +67,11 @@ def loads(body: bytes | str, *, unique: bool = False) -> Any:
 
 def dumps(value: Any, *, sort_keys: bool = False) -> bytes:
     """Write a value as compact JSON. What UTF-8 cannot spell, such as part of a broken header, becomes `?`."""
+    if not sort_keys:
+        try:
+            return to_json(value)  # several times as fast as the standard library's encoder
+        except PydanticSerializationError:  # raised for a Number, and for what UTF-8 cannot spell
+            pass
     try:
         text = _ENCODERS[sort_keys].encode(value)
     except TypeError:  # raised for a Number, which the standard library's encoder cannot write with its digits

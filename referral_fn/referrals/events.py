@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Generic, NotRequired, TypeVar
 
 from pydantic import Field
-from pydantic_core import PydanticSerializationError, to_json
 from typing_extensions import TypedDict  # pydantic accepts no other before Python 3.12
 
 from referral_fn import strict_json
@@ -90,8 +89,4 @@ class Event(Generic[D]):
 
     def encode(self) -> bytes:
         """Return the event as UTF-8 JSON."""
-        document = self.document()
-        try:
-            return to_json(document)
-        except PydanticSerializationError:  # a number that must keep its digits, or text that UTF-8 cannot spell
-            return strict_json.dumps(document)
+        return strict_json.dumps(self.document())
