@@ -44,9 +44,9 @@ resource appRules 'Microsoft.Network/networkSecurityGroups@2026-03-01' = {
         }
       }
       {
-        name: 'AllowHttpsToInternet'
+        name: 'AllowWebToInternet'
         properties: {
-          description: 'Partner Center, Entra ID, Azure Monitor'
+          description: 'Partner Center, Entra ID, Azure Monitor; certificates of issuers, which Microsoft publishes at http URLs'
           direction: 'Outbound'
           access: 'Allow'
           priority: 120
@@ -54,7 +54,7 @@ resource appRules 'Microsoft.Network/networkSecurityGroups@2026-03-01' = {
           sourceAddressPrefix: appPrefix
           sourcePortRange: '*'
           destinationAddressPrefix: 'Internet'
-          destinationPortRange: '443'
+          destinationPortRanges: ['80', '443']
         }
       }
       {

@@ -182,6 +182,28 @@ def test_subnets_have_rules_and_the_endpoints_no_way_out() -> None:
             assert last == (4000, "Deny"), f"{rules} end with a refusal of what is {direction}"
 
 
+def test_a_private_app_reaches_the_internet_by_https_and_certificates_of_issuers_by_http() -> None:
+    """A signer's certificate names its issuer's by URLs such as http://www.microsoft.com/pkiops/certs/….crt."""
+    rules = sorted(
+        (int(priority), access, set(re.findall(r"[\d*]+", ports)))
+        for access, priority, destination, ports in re.findall(
+            r"direction: 'Outbound'\s+access: '(\w+)'\s+priority: (\d+)\s.*?destinationAddressPrefix: (\S+)\s+"
+            r"destinationPortRanges?: ([^\n]+)",
+            one("network.bicep", "appRules").text,
+            re.DOTALL,
+        )
+        if destination in {"'Internet'", "'*'"}
+    )
+
+    def access_to(port: str) -> str:
+        return next(access for _, access, ports in rules if ports & {port, "*"})
+
+    assert {port: access_to(port) for port in ("22", "80", "443", "5671", "8080")} == {
+        **dict.fromkeys(("80", "443"), "Allow"),
+        **dict.fromkeys(("22", "5671", "8080"), "Deny"),
+    }
+
+
 def test_the_site_follows_the_rule_sets() -> None:
     app = one("function-app.bicep", "app").properties
     assert app["properties.httpsOnly"] == "true"
