@@ -184,7 +184,7 @@ def test_subnets_have_rules_and_the_endpoints_no_way_out() -> None:
 
 def test_a_private_app_reaches_the_internet_by_https_and_certificates_of_issuers_by_http() -> None:
     """A signer's certificate names its issuer's by URLs such as http://www.microsoft.com/pkiops/certs/….crt."""
-    rules = sorted(
+    rules: list[tuple[int, str, set[str]]] = sorted(
         (int(priority), access, set(re.findall(r"[\d*]+", ports)))
         for access, priority, destination, ports in re.findall(
             r"direction: 'Outbound'\s+access: '(\w+)'\s+priority: (\d+)\s.*?destinationAddressPrefix: (\S+)\s+"
