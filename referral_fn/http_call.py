@@ -1,8 +1,7 @@
 """One HTTP call with a bound on its time and on the size of its answer."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
 from multidict import CIMultiDictProxy
@@ -19,8 +18,7 @@ class NoResponseError(Exception):
         self.timed_out = timed_out
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(NamedTuple):
     """An answer, read up to the limit."""
 
     status: int

@@ -7,9 +7,8 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import aiohttp
 
@@ -46,8 +45,7 @@ MFA_ADVICE = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Fetched:
+class Fetched(NamedTuple):
     """A referral, and how Partner Center answered."""
 
     referral: Referral
@@ -55,8 +53,7 @@ class Fetched:
     log_fields: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """A response, and the ID of the request that it answers."""
 
     response: http_call.Response
@@ -115,8 +112,7 @@ class Answer:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """A GET of the API."""
 
     url: str

@@ -2,9 +2,10 @@
 
 import abc
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http import HTTPStatus
-from typing import ClassVar
+from types import MappingProxyType
+from typing import ClassVar, NamedTuple
 
 import aiohttp
 
@@ -29,8 +30,7 @@ class MessageTooLargeError(ValueError):
     """The message is longer than its queue accepts."""
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """A message to put on a queue. Storage queues have only a body; Service Bus has a place for the rest."""
 
     body: bytes
@@ -43,7 +43,7 @@ class Message:
     label: str | None = None
     """The event type."""
     content_type: str = "application/json"
-    properties: Mapping[str, str] = field(default_factory=dict)
+    properties: Mapping[str, str] = MappingProxyType({})
     """For subscription filters."""
     verbatim: bool = False
     """Whether the body goes back exactly as it was received. Storage queues otherwise get it in base64."""
