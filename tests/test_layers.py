@@ -2,6 +2,9 @@
 
 import ast
 import graphlib
+import re
+import sys
+import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -40,7 +43,7 @@ MAX_LINES = 300
 
 
 def imports(path: Path) -> set[str]:
-    """The modules of the package that a file imports anywhere, in functions and for type checking included."""
+    """The modules that a file imports anywhere, in functions and for type checking included."""
     modules: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -49,10 +52,17 @@ def imports(path: Path) -> set[str]:
             assert node.level == 0, f"{path}: imports are absolute"
             members = {f"{node.module}.{alias.name}" for alias in node.names}
             modules |= {member if member in FILES else str(node.module) for member in members}
-    return {module for module in modules if module in FILES}
+    return modules
 
 
-IMPORTS = {module: imports(path) for module, path in FILES.items()}
+ALL_IMPORTS = {module: imports(path) for module, path in FILES.items()}
+IMPORTS = {module: {name for name in names if name in FILES} for module, names in ALL_IMPORTS.items()}
+
+
+def distribution(module: str) -> str:
+    """The name of the distribution that a module comes from. Those of `azure` share one namespace package."""
+    parts = module.split(".")
+    return "-".join(parts[: 2 if parts[0] == "azure" else 1]).replace("_", "-")
 
 
 def part(module: str) -> str:
@@ -100,3 +110,12 @@ def test_package_files_named_init_import_nothing() -> None:
 def test_no_file_is_long() -> None:
     lines = {module: len(path.read_text(encoding="utf-8").splitlines()) for module, path in FILES.items()}
     assert {module: count for module, count in lines.items() if count > MAX_LINES} == {}
+
+
+def test_what_is_imported_is_declared_and_nothing_else() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = [*project["dependencies"], *project["optional-dependencies"]["cli"]]
+    own = {*sys.stdlib_module_names, PACKAGE}
+    imported = {name for names in ALL_IMPORTS.values() for name in names if name.split(".")[0] not in own}
+    used = {distribution(name) for name in imported} - {"opentelemetry"}  # installed by those who want traces
+    assert used == {re.split(r"[<>=; ]", line)[0] for line in declared}
