@@ -63,7 +63,8 @@ class Entra:
         """The user's authentication methods, claim `amr`; None leaves it out, as tokens of version 2.0 do."""
         self.claims_requested: list[Any] = []
         """The `claims` parameter of each sign-in request."""
-        self._refresh_tokens: set[str] = set()
+        self._refresh_tokens: dict[str, bool] = {}
+        """The valid refresh tokens, and whether each was issued to a public client."""
         self._devices: dict[str, bool] = {}
         self._codes: dict[str, _Code] = {}
         self.app = web.Application()
@@ -73,10 +74,15 @@ class Entra:
         self.app.router.add_post(f"{root}/oauth2/v2.0/token", self._token)
         self.app.router.add_post(f"{root}/oauth2/v2.0/devicecode", self._device_code)
 
-    def new_refresh_token(self) -> str:
-        """Issue a refresh token for a user who has consented."""
+    def new_refresh_token(self, *, public: bool = True) -> str:
+        """Issue a refresh token for a user who has consented.
+
+        Args:
+            public: whether the user signed in by a native redirect URI or with a device code, as `consent` has them do,
+                and not by a web redirect URI.
+        """
         token = f"0.{secrets.token_urlsafe(48)}"
-        self._refresh_tokens.add(token)
+        self._refresh_tokens[token] = public
         self._issuer.secrets.add(token)
         return token
 
@@ -135,7 +141,9 @@ class Entra:
             return self._device_token(form)
         if grant == "authorization_code":
             return self._redeem_code(form)
-        number = self._check_assertion(form)
+        if grant == "refresh_token" and form.get("refresh_token") not in self._refresh_tokens:
+            return _refused("invalid_grant", 50173)
+        number = self._check_client(grant, form)
         return _refused("invalid_client", number) if number else self._grant(grant, form)
 
     def _grant(self, grant: str, form: Mapping[str, str]) -> web.Response:
@@ -143,8 +151,10 @@ class Entra:
             return web.json_response(self._access(form["scope"], {"roles": ["Referrals.Read"]}))
         return self._redeem(form) if grant == "refresh_token" else _refused("unsupported_grant_type", 70003)
 
-    def _check_assertion(self, form: Mapping[str, str]) -> int | None:
-        """The number of the error in the client assertion, if there is one."""
+    def _check_client(self, grant: str, form: Mapping[str, str]) -> int | None:
+        """The number of the error in the client's authentication: a public client has none, any other an assertion."""
+        if grant == "refresh_token" and self._refresh_tokens[form["refresh_token"]]:
+            return 700025 if "client_assertion" in form or "client_secret" in form else None
         if form.get("client_assertion_type") != _ASSERTION:
             return 7000218
         try:
@@ -158,12 +168,11 @@ class Entra:
         return None if claims["sub"] == self.subject else 700213
 
     def _redeem(self, form: Mapping[str, str]) -> web.Response:
-        used = form.get("refresh_token", "")
-        if used not in self._refresh_tokens:
-            return _refused("invalid_grant", 50173)
+        used = form["refresh_token"]
+        public = self._refresh_tokens[used]
         if self.single_use:
-            self._refresh_tokens.discard(used)
-        return web.json_response(self._signed_in(form.get("scope", "")))
+            del self._refresh_tokens[used]
+        return web.json_response(self._signed_in(form.get("scope", ""), public=public))
 
     def _redeem_code(self, form: Mapping[str, str]) -> web.Response:
         """Redeem an authorization code, once, with the verifier of its challenge (RFC 7636, section 4.6)."""
@@ -175,7 +184,7 @@ class Entra:
             return _refused("invalid_grant", 501481)
         return web.json_response(self._signed_in(code.scope, nonce=code.nonce))
 
-    def _signed_in(self, scope: str, **claims: str) -> dict[str, Any]:
+    def _signed_in(self, scope: str, *, public: bool = True, **claims: str) -> dict[str, Any]:
         """Tokens of the user. The scope includes OpenID's own, which are not an audience."""
         audience = next(part for part in scope.split() if part not in _OPENID_SCOPES)
         amr = {"amr": self.methods} if self.methods else {}
@@ -192,10 +201,10 @@ class Entra:
             **claims,
         }
         info = json.dumps({"uid": object_id(USER), "utid": self.home_tenant}).encode()
-        refresh_token = {"refresh_token": self.new_refresh_token()} if "offline_access" in scope.split() else {}
+        offline = "offline_access" in scope.split()
         return {
             **self._access(audience, {"scp": "user_impersonation", "upn": USER, **amr}),
-            **refresh_token,
+            **({"refresh_token": self.new_refresh_token(public=public)} if offline else {}),
             "id_token": jwt.encode(identity, "a key that nobody checks: the connection is trusted", algorithm="HS256"),
             "client_info": base64.urlsafe_b64encode(info).decode().rstrip("="),
         }

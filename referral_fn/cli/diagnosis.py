@@ -136,7 +136,7 @@ class Diagnosis:
         """The steps of the settings' mode, in an order in which each comes after those it needs."""
         mode = self._settings.referrals_auth
         steps = [_Step("identity", self._identity)]
-        if mode in ("federated-app", "app-user"):
+        if mode == "federated-app":
             steps.append(_Step("assertion", self._assertion, ("identity",)))
         if mode == "app-user":
             steps.append(_Step("key vault", self._secret, ("identity",)))

@@ -25,6 +25,7 @@ _ADVICE = {
     "700211": "no federated credential of the app has the managed identity's issuer: compare its tenant",
     "700212": "no federated credential of the app has the audience api://AzureADTokenExchange",
     "700213": "no federated credential of the app has the managed identity's object ID as its subject",
+    "700025": "Entra ID takes the app for a public client: compare its redirect URIs with docs/credentials.md",
     "700024": "the managed identity's token is not valid at this time: check the clock",
     "7000112": "the app registration is disabled: enable it in Entra ID",
     "7000215": "the app's credential is refused: compare docs/credentials.md",

@@ -1,7 +1,10 @@
 """Entra ID: the two kinds of token that Partner Center's API accepts.
 
-Neither needs a client secret or a certificate. The managed identity is a federated credential of the app registration:
-its token for `EXCHANGE_SCOPE` is the client assertion (RFC 7521, section 4.2).
+Neither needs a client secret or a certificate. The app itself authenticates with its managed identity, a federated
+credential of the app registration: the identity's token for `EXCHANGE_SCOPE` is the client assertion (RFC 7521,
+section 4.2). A user's refresh token is bound to the kind of client it was issued to (RFC 6749, section 6). Those of
+`referral-fn consent` belong to a public client, which must not authenticate; those of a web redirect URI to a
+confidential client, which must.
 """
 
 import asyncio
@@ -40,6 +43,9 @@ REREAD_AFTER = 3
 MAX_REREADS = 5
 """The most times it is read again while others keep replacing it."""
 
+_ASSERTION_WANTED = {"7000218": True, "700025": False}
+"""Whether the client must send an assertion, by the error that says that it did the opposite."""
+
 _JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 
@@ -71,8 +77,12 @@ class AppRegistration:
         self._session = session
         self._identity = identity
 
-    async def redeem(self, **grant: str) -> dict[str, Any]:
+    async def redeem(self, *, with_assertion: bool = True, **grant: str) -> dict[str, Any]:
         """Exchange a grant for tokens ("OAuth 2.0 client credentials flow", "Refresh the access token").
+
+        Args:
+            with_assertion: whether to authenticate, as a confidential client does and a public one must not.
+            grant: the parameters of the grant.
 
         Returns:
             Entra ID's answer, which is a success but otherwise unchecked.
@@ -81,12 +91,10 @@ class AppRegistration:
             RetryableError: Entra ID refuses, cannot be reached, or answers something else than documented; or the
                 managed identity has no token.
         """
-        form = {
-            "client_id": self._client_id,
-            "client_assertion_type": _JWT_BEARER,
-            "client_assertion": await self._identity.token(EXCHANGE_SCOPE),
-            **grant,
-        }
+        form = {"client_id": self._client_id, **grant}
+        if with_assertion:
+            form["client_assertion_type"] = _JWT_BEARER
+            form["client_assertion"] = await self._identity.token(EXCHANGE_SCOPE)
         try:
             response = await http_call.send(
                 self._session, "POST", self._url, seconds=TIME_OUT, max_bytes=MAX_ANSWER, data=form
@@ -125,6 +133,7 @@ class AppUserCredential:
         """Why the consent no longer works. Reset to None when a token is next obtained."""
         self._app = app
         self._secret = secret
+        self._with_assertion = False
 
     async def get_token(self, *scopes: str) -> AccessToken:
         """Redeem the newest refresh token, and store its successor.
@@ -155,7 +164,7 @@ class AppUserCredential:
         used = (await self._secret.read()).value
         for pause in (REREAD_AFTER, *[REREAD_AFTER / 10] * MAX_REREADS):
             try:
-                return used, await self._app.redeem(grant_type="refresh_token", refresh_token=used, scope=scope)
+                return used, await self._redeem(used, scope)
             except RefusedError as error:
                 if error.code != "invalid_grant":
                     raise
@@ -164,7 +173,19 @@ class AppUserCredential:
                 if newest == used:
                     raise
                 used = newest
-        return used, await self._app.redeem(grant_type="refresh_token", refresh_token=used, scope=scope)
+        return used, await self._redeem(used, scope)
+
+    async def _redeem(self, refresh_token: str, scope: str) -> dict[str, Any]:
+        """Redeem a refresh token as the kind of client that worked last, or else as the other kind."""
+        grant = {"grant_type": "refresh_token", "refresh_token": refresh_token, "scope": scope}
+        try:
+            return await self._app.redeem(with_assertion=self._with_assertion, **grant)
+        except RefusedError as error:
+            wanted = _ASSERTION_WANTED.get(error.number or "", self._with_assertion)
+            if wanted == self._with_assertion:
+                raise
+        self._with_assertion = wanted
+        return await self._app.redeem(with_assertion=wanted, **grant)
 
     async def _store(self, successor: Any, used: str) -> None:
         """Store the new refresh token. If that fails, the old one works for the rest of its 90 days."""

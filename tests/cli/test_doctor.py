@@ -7,6 +7,7 @@ import uuid
 
 import pytest
 
+from local_stack.stack import REFRESH_TOKEN_SECRET
 from local_stack.stand_ins.entra import APP_CLIENT_ID, USER
 from local_stack.stand_ins.identity import CLIENT_ID
 from local_stack.stand_ins.partner_center import Fault
@@ -29,7 +30,7 @@ async def examine(cli: Cli, *arguments: str, **changes: str) -> tuple[int, dict[
 
 @pytest.mark.parametrize(
     ("auth", "own_steps"),
-    [("managed-identity", []), ("federated-app", ["assertion"]), ("app-user", ["assertion", "key vault"])],
+    [("managed-identity", []), ("federated-app", ["assertion"]), ("app-user", ["key vault"])],
 )
 async def test_every_mode_works(cli: Cli, auth: str, own_steps: list[str]) -> None:
     status, checks = await examine(cli, "--referral", SEED_ID, REFERRALS_AUTH=auth)
@@ -60,14 +61,14 @@ async def test_one_failed_identity_is_one_failure(cli: Cli) -> None:
     result = await cli("doctor", "--referral", SEED_ID, REFERRALS_AUTH="app-user", IDENTITY_HEADER="unknown")
     *lines, summary = result.out.splitlines()
     assert result.status == 1
-    assert [line.split()[0] for line in lines] == ["works", "FAILS", *["skipped"] * 7]
+    assert [line.split()[0] for line in lines] == ["works", "FAILS", *["skipped"] * 6]
     assert lines[1].startswith("FAILS    identity  no token for https://servicebus.azure.net/.default: ")
     assert "REFERRALS_AUTH=developer and run `az login`" in lines[1]
-    assert lines[2] == "skipped  assertion  needs identity"
-    assert lines[4] == "skipped  token  needs identity and assertion and key vault"
+    assert lines[2] == "skipped  key vault  needs identity"
+    assert lines[3] == "skipped  token  needs identity and key vault"
     assert summary == (
-        "1 steps work. To be fixed: identity. Skipped, because they depend on it: assertion, key vault, token, "
-        "referral, events queue, rejects queue, requests queue."
+        "1 steps work. To be fixed: identity. Skipped, because they depend on it: key vault, token, referral, "
+        "events queue, rejects queue, requests queue."
     )
 
 
@@ -95,6 +96,7 @@ async def test_a_failure_says_what_to_fix(cli: Cli, changes: dict[str, str], ste
 )
 async def test_a_refused_token_comes_with_advice_for_its_mode(cli: Cli, auth: str, advice: str) -> None:
     cli.stack.entra.subject = "somebody"
+    cli.stack.vault.store(REFRESH_TOKEN_SECRET, cli.stack.entra.new_refresh_token(public=False))
     _, checks = await examine(cli, REFERRALS_AUTH=auth)
     status, detail = checks["token"]
     assert (status, "AADSTS700213" in detail, advice in detail) == ("fails", True, True)

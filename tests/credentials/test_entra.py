@@ -45,6 +45,35 @@ async def test_the_app_with_a_user_gets_a_token_and_stores_the_new_refresh_token
     assert cloud.vault.newest(SECRET) != before
 
 
+@pytest.mark.parametrize("public", [True, False], ids=["public", "confidential"])
+async def test_a_refresh_token_is_redeemed_as_the_kind_of_client_that_it_was_issued_to(
+    cloud: Cloud, public: bool
+) -> None:
+    cloud.vault.store(SECRET, cloud.entra.new_refresh_token(public=public))
+    tokens = cloud.tokens("app-user")
+    first = await tokens.partner_center.token(PARTNER_CENTER)
+    calls = cloud.entra.requests["refresh_token"]
+    assert calls == (1 if public else 2)
+    assert cloud.identity.requests["api://AzureADTokenExchange"] == (0 if public else 1)
+    assert await tokens.partner_center.token(PARTNER_CENTER, refused=first) != first
+    assert cloud.entra.requests["refresh_token"] == calls + 1
+
+
+async def test_a_consent_of_the_other_kind_is_noticed_in_either_direction(cloud: Cloud) -> None:
+    cloud.entra.stated_lifetime = 0  # due for renewal at once
+    tokens = cloud.tokens("app-user")
+    for public in (True, False, True):
+        cloud.vault.store(SECRET, cloud.entra.new_refresh_token(public=public))
+        assert await tokens.partner_center.token(PARTNER_CENTER)
+
+
+async def test_a_refused_assertion_is_not_sent_over_and_over(cloud: Cloud) -> None:
+    cloud.entra.subject = "somebody"
+    cloud.vault.store(SECRET, cloud.entra.new_refresh_token(public=False))
+    assert "AADSTS700213" in await failure(cloud, "app-user")
+    assert cloud.entra.requests["refresh_token"] == 2
+
+
 async def test_a_refused_token_is_replaced_and_a_hundred_refusals_store_two_refresh_tokens(cloud: Cloud) -> None:
     tokens = cloud.tokens("app-user")
     first = await tokens.partner_center.token(PARTNER_CENTER)
@@ -94,7 +123,6 @@ async def test_two_instances_survive_fifty_rotations_of_one_secret(
     [
         ("federated-app", {"subject": "somebody"}, "AADSTS700213: no federated credential of the app has the managed"),
         ("federated-app", {"issuer": "https://elsewhere/"}, "AADSTS700211: no federated credential of the app has the"),
-        ("app-user", {"subject": "somebody"}, "AADSTS700213: no federated credential of the app has the managed"),
         *(
             (auth, {"refusal": number}, aadsts.advice(str(number)))
             for auth in ("federated-app", "app-user")
