@@ -1,6 +1,7 @@
 """Removes the rows of referrals that were closed long ago."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from referral_fn import log
@@ -12,10 +13,13 @@ from referral_fn.timestamps import utc
 PARTITION, KEY = "app", "retention"
 
 EVERY = timedelta(days=1)
-"""How often the table is searched, which reads all of it."""
+"""How often a search of the table begins, which reads all of it."""
 
 SECONDS = 10
-"""How long one run goes on. The next one, a day later, removes what is left."""
+"""After how many seconds a run asks for no further page. The next run goes on there."""
+
+CONCURRENCY = 16
+"""How many rows are deleted at a time."""
 
 
 class Retention:
@@ -26,7 +30,7 @@ class Retention:
         self._age = timedelta(days=days)
 
     async def run_if_due(self, deadline: float | None = None) -> None:
-        """Remove what is old, once a day. Trouble with the table is logged, and left to the next run.
+        """Remove what is old, once a day. A failure of the table is logged, and the next run goes on from there.
 
         Args:
             deadline: when to give up, by the event loop's clock.
@@ -40,33 +44,55 @@ class Retention:
             log.warning("state.unavailable", operation="retention", detail=str(error) or "not done in time")
 
     async def _run_if_due(self) -> None:
-        now = datetime.now(UTC)
-        row = await self._table.get(PARTITION, KEY)
-        if row and _is_recent(row, now):
-            return
-        await self._table.save(PARTITION, KEY, {"At": utc(now)}, etag=row.etag if row else None)
-        removed = await self._remove(before=now - self._age)
+        clock, now = asyncio.get_running_loop().time, datetime.now(UTC)
+        end = clock() + SECONDS
+        began, continuation = _read(await self._table.get(PARTITION, KEY))
+        if continuation is None:
+            if now - began < EVERY:
+                return
+            began, continuation = now, ""
+        removed = 0
+        while continuation is not None:
+            await self._save(began, continuation)
+            rows, continuation = await self._table.page(self._condition(began), continuation)
+            removed += await self._remove(rows)
+            if clock() >= end:
+                break
+        await self._save(began, continuation)
         log.info("state.cleaned", removed=removed)
 
-    async def _remove(self, before: datetime) -> int:
-        clock = asyncio.get_running_loop().time
-        deadline = clock() + SECONDS
-        condition = f"RowKey eq '{ROW}' and Status eq 'Closed' and Timestamp lt datetime'{before:%Y-%m-%dT%H:%M:%SZ}'"
+    def _condition(self, began: datetime) -> str:
+        before = began - self._age
+        return f"RowKey eq '{ROW}' and Status eq 'Closed' and Timestamp lt datetime'{before:%Y-%m-%dT%H:%M:%SZ}'"
+
+    async def _save(self, began: datetime, continuation: str | None) -> None:
+        """Write down where the search goes on, for the run after one that dies."""
+        row = await self._table.get(PARTITION, KEY)
+        values = {"At": utc(began)} | ({} if continuation is None else {"Next": continuation})
+        await self._table.save(PARTITION, KEY, values, etag=row.etag if row else None)
+
+    async def _remove(self, rows: Sequence[Row]) -> int:
+        """Delete rows. Returns how many: a row whose referral has a new event just now stays."""
         removed = 0
-        async for row in self._table.query(condition):
-            if clock() > deadline:
-                break
-            try:
-                await self._table.delete(row)
-            except ConflictError:  # an event was published just now
-                continue
-            removed += 1
+        for start in range(0, len(rows), CONCURRENCY):
+            removed += sum(await asyncio.gather(*map(self._delete, rows[start : start + CONCURRENCY])))
         return removed
 
+    async def _delete(self, row: Row) -> bool:
+        try:
+            await self._table.delete(row)
+        except ConflictError:
+            return False
+        return True
 
-def _is_recent(row: Row, now: datetime) -> bool:
+
+def _read(row: Row | None) -> tuple[datetime, str | None]:
+    """When the last search of the whole table began, and where it goes on; None if it is over."""
+    never = datetime.min.replace(tzinfo=UTC)
+    if row is None:
+        return never, None
     try:
-        return now - row.time("At") < EVERY
+        return row.time("At"), row.text("Next") if "Next" in row.values else None
     except ValueError as error:
         row.log_malformed(error)
-        return False
+        return never, None

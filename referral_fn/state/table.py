@@ -4,11 +4,12 @@ Source: "Query Entities", "Insert Entity", "Update Entity", "Delete Entity" and 
 Table Storage REST reference.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any, Protocol
 from urllib.parse import quote
 
@@ -25,7 +26,10 @@ from referral_fn.timestamps import read_utc
 SCOPE = "https://storage.azure.com/.default"
 
 TIME_LIMIT = 2
-"""Seconds for one call, its token included. A table in trouble must not hold up an event."""
+"""Seconds for one call about a row, its token included. A failing table delays an event, but not for long."""
+
+QUERY_LIMIT = 12
+"""Seconds for one page of a query. The service works on one for up to five, and an attempt has half of the limit."""
 
 _MAX_RESPONSE = 16 * 1024 * 1024
 """Bytes. A query answers up to 1,000 rows."""
@@ -105,8 +109,15 @@ class Table(Protocol):
             ConflictError, RetryableError: as for `save`.
         """
 
-    def query(self, condition: str) -> AsyncIterator[Row]:
-        """Read the rows that meet an OData condition, page by page.
+    async def page(self, condition: str, continuation: str) -> tuple[list[Row], str | None]:
+        """Read a page of the rows that meet an OData condition.
+
+        Args:
+            condition: the condition, the same for all pages of a query.
+            continuation: where the page begins: empty for the first, then as returned by the page before.
+
+        Returns:
+            The rows, perhaps none, and where the next page begins; None after the last one.
 
         Raises:
             RetryableError: as for `get`.
@@ -115,7 +126,7 @@ class Table(Protocol):
 
 @dataclass(slots=True)
 class StorageTable:
-    """A table of Azure Storage. Every call ends within `TIME_LIMIT` seconds."""
+    """A table of Azure Storage. Every call ends within `TIME_LIMIT` seconds, that for a page within `QUERY_LIMIT`."""
 
     url: str
     session: aiohttp.ClientSession
@@ -146,27 +157,31 @@ class StorageTable:
         """Delete a row, if it is still as it was read."""
         await self._write("DELETE", self._row_url(row.partition, row.key), None, {"If-Match": row.etag})
 
-    async def query(self, condition: str) -> AsyncIterator[Row]:
-        """Read the rows that meet an OData condition, page by page."""
-        start = f"{self.url}()?$filter={quote(condition)}"
-        continuation: str | None = ""
-        while continuation is not None:
-            response = await self._call("GET", start + continuation, HTTPStatus.OK)
-            for entity in self._document(response).get("value", ()):
-                yield _row(entity)
-            continuation = _continuation(response)
+    async def page(self, condition: str, continuation: str) -> tuple[list[Row], str | None]:
+        """Read a page of the rows that meet an OData condition."""
+        url = f"{self.url}()?$filter={quote(condition)}{continuation}"
+        response = await self._call("GET", url, HTTPStatus.OK, limit=QUERY_LIMIT)
+        return [_row(entity) for entity in self._document(response).get("value", ())], _continuation(response)
 
     async def _write(self, method: str, url: str, entity: Mapping[str, Any] | None, headers: Mapping[str, str]) -> None:
         conflicts = HTTPStatus.CONFLICT, HTTPStatus.PRECONDITION_FAILED, HTTPStatus.NOT_FOUND
         body = None if entity is None else strict_json.dumps(entity)
-        response = await self._call(method, url, HTTPStatus.NO_CONTENT, *conflicts, body=body, **headers)
+        response = await self._call(method, url, HTTPStatus.NO_CONTENT, *conflicts, body=body, headers=headers)
         if response.status in conflicts:
             if _error_code(response) == "TableNotFound":
                 raise self._error(response)
             raise ConflictError
 
-    async def _call(self, method: str, url: str, *expected: int, body: bytes | None = None, **headers: str) -> Response:
-        """Make a call, in up to three quick attempts within `TIME_LIMIT` seconds.
+    async def _call(
+        self,
+        method: str,
+        url: str,
+        *expected: int,
+        body: bytes | None = None,
+        limit: float = TIME_LIMIT,
+        **headers: str,
+    ) -> Response:
+        """Make a call, in up to three quick attempts within `limit` seconds.
 
         A write whose answer was lost is refused as a conflict when it is tried again.
         """
@@ -182,9 +197,9 @@ class StorageTable:
             return response
 
         def on_timeout() -> RetryableError:
-            return RetryableError("state-unavailable", f"table {self._name} did not answer within {TIME_LIMIT} s")
+            return RetryableError("state-unavailable", f"table {self._name} did not answer within {limit} s")
 
-        return await retrying(attempt, budget=TIME_LIMIT, on_timeout=on_timeout)
+        return await retrying(attempt, budget=limit, on_timeout=on_timeout)
 
     async def _send(
         self, method: str, url: str, token: str, body: bytes | None, headers: Mapping[str, str], seconds: float

@@ -1,6 +1,6 @@
 """A table in memory, and one that dies between two steps."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from referral_fn.errors import RetryableError
@@ -38,9 +38,8 @@ class MemoryTable:
             raise ConflictError
         del self.rows[row.partition, row.key]
 
-    async def query(self, condition: str) -> AsyncIterator[Row]:
-        raise NotImplementedError(condition)
-        yield
+    async def page(self, condition: str, continuation: str) -> tuple[list[Row], str | None]:
+        raise NotImplementedError(condition, continuation)
 
     def put(self, partition: str, key: str, values: Mapping[str, Any]) -> None:
         """Write a row as somebody else would."""
