@@ -19,7 +19,7 @@ LAPSES_AFTER = 90
 
 
 class ConsentCheck:
-    """Looks at the stored refresh token's age. Every use stores a new version, so its age is the time since."""
+    """Looks at the stored refresh token's age. A use stores a new version, at most once a day."""
 
     def __init__(self, secret: Secret) -> None:
         self._secret = secret

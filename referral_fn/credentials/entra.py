@@ -10,6 +10,7 @@ confidential client, which must.
 import asyncio
 import os
 import time
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Any
 
@@ -20,7 +21,7 @@ from referral_fn import http_call, log
 from referral_fn.credentials import aadsts
 from referral_fn.credentials.consent_check import ConsentCheck
 from referral_fn.credentials.token_source import TokenSource, make_token_source
-from referral_fn.credentials.vault import Secret
+from referral_fn.credentials.vault import Secret, SecretVersion
 from referral_fn.errors import RetryableError
 from referral_fn.http_call import NoResponseError
 from referral_fn.settings import CredentialSettings
@@ -36,6 +37,13 @@ MAX_ANSWER = 256 * 1024
 
 MAX_SECRET = 25_000
 """Characters of a refresh token that fit into a Key Vault secret."""
+
+STORE_AFTER = timedelta(days=1)
+"""The age of the stored refresh token from which its successor is stored, so that few valid ones are in Key Vault.
+
+A successor that is not stored is no loss: the use of a refresh token does not revoke it, so the stored one works for
+the rest of its 90 days ("Refresh tokens in the Microsoft identity platform").
+"""
 
 REREAD_AFTER = 3
 """Seconds until a refused refresh token is read again: another instance may be storing its successor."""
@@ -136,7 +144,7 @@ class AppUserCredential:
         self._with_assertion = False
 
     async def get_token(self, *scopes: str) -> AccessToken:
-        """Redeem the newest refresh token, and store its successor.
+        """Redeem the newest refresh token, and store its successor if the token is over a day old.
 
         Raises:
             RetryableError: as `AppRegistration.redeem`, or Key Vault does not return the refresh token.
@@ -155,25 +163,25 @@ class AppUserCredential:
     async def close(self) -> None:
         """Nothing is kept open."""
 
-    async def _redeem_newest(self, scope: str) -> tuple[str, dict[str, Any]]:
+    async def _redeem_newest(self, scope: str) -> tuple[SecretVersion, dict[str, Any]]:
         """Redeem the newest refresh token. If it is refused, look for a newer one as long as there is one.
 
         Returns:
             The refresh token, and Entra ID's answer.
         """
-        used = (await self._secret.read()).value
+        used = await self._secret.read()
         for pause in (REREAD_AFTER, *[REREAD_AFTER / 10] * MAX_REREADS):
             try:
-                return used, await self._redeem(used, scope)
+                return used, await self._redeem(used.value, scope)
             except RefusedError as error:
                 if error.code != "invalid_grant":
                     raise
                 await asyncio.sleep(pause)
-                newest = (await self._secret.read()).value
-                if newest == used:
+                newest = await self._secret.read()
+                if newest.value == used.value:
                     raise
                 used = newest
-        return used, await self._redeem(used, scope)
+        return used, await self._redeem(used.value, scope)
 
     async def _redeem(self, refresh_token: str, scope: str) -> dict[str, Any]:
         """Redeem a refresh token as the kind of client that worked last, or else as the other kind."""
@@ -187,9 +195,11 @@ class AppUserCredential:
         self._with_assertion = wanted
         return await self._app.redeem(with_assertion=wanted, **grant)
 
-    async def _store(self, successor: Any, used: str) -> None:
+    async def _store(self, successor: Any, used: SecretVersion) -> None:
         """Store the new refresh token. If that fails, the old one works for the rest of its 90 days."""
-        if not isinstance(successor, str) or not 0 < len(successor) <= MAX_SECRET or successor == used:
+        if not isinstance(successor, str) or not 0 < len(successor) <= MAX_SECRET or successor == used.value:
+            return
+        if used.stored_at and datetime.now(UTC) - used.stored_at < STORE_AFTER:
             return
         try:
             await self._secret.write(successor)

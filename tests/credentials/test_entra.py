@@ -1,6 +1,7 @@
 """The two kinds of token from Entra ID, and its refusals, against the stand-ins."""
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -36,13 +37,16 @@ async def test_the_app_gets_a_token_without_a_secret(cloud: Cloud) -> None:
     assert claims["roles"] == ["Referrals.Read"]
 
 
-async def test_the_app_with_a_user_gets_a_token_and_stores_the_new_refresh_token(cloud: Cloud) -> None:
-    before = cloud.vault.newest(SECRET)
+@pytest.mark.parametrize(("age", "stored"), [(0.9, False), (1.1, True)])
+async def test_the_app_with_a_user_gets_a_token_and_stores_the_new_refresh_token_once_a_day(
+    cloud: Cloud, age: float, stored: bool
+) -> None:
+    before = cloud.vault.store(SECRET, cloud.entra.new_refresh_token(), age_days=age).value
     tokens = cloud.tokens("app-user")
     claims = cloud.issuer.check(await tokens.partner_center.token(PARTNER_CENTER), AUDIENCE)
     assert (claims["scp"], claims["upn"]) == ("user_impersonation", USER)
-    assert len(cloud.vault.versions[SECRET]) == 2
-    assert cloud.vault.newest(SECRET) != before
+    assert (cloud.vault.newest(SECRET) != before) is stored
+    assert len(cloud.vault.versions[SECRET]) == (3 if stored else 2)
 
 
 @pytest.mark.parametrize("public", [True, False], ids=["public", "confidential"])
@@ -74,7 +78,8 @@ async def test_a_refused_assertion_is_not_sent_over_and_over(cloud: Cloud) -> No
     assert cloud.entra.requests["refresh_token"] == 2
 
 
-async def test_a_refused_token_is_replaced_and_a_hundred_refusals_store_two_refresh_tokens(cloud: Cloud) -> None:
+async def test_a_refused_token_is_replaced_and_a_hundred_refusals_store_one_refresh_token(cloud: Cloud) -> None:
+    cloud.vault.store(SECRET, cloud.entra.new_refresh_token(), age_days=2)
     tokens = cloud.tokens("app-user")
     first = await tokens.partner_center.token(PARTNER_CENTER)
     for _ in range(100):
@@ -104,6 +109,7 @@ async def test_two_instances_survive_fifty_rotations_of_one_secret(
     cloud: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(entra, "REREAD_AFTER", 0.5)
+    monkeypatch.setattr(entra, "STORE_AFTER", timedelta(0))
     cloud.entra.stated_lifetime = 0  # due for renewal at once
     cloud.entra.single_use = True  # stricter than the real one
     instances = [cloud.tokens("app-user"), cloud.tokens("app-user")]
@@ -157,12 +163,13 @@ async def test_a_revoked_consent_is_reported_as_lapsed_until_a_new_one_works(clo
 async def test_a_refresh_token_that_cannot_be_stored_is_logged_and_does_no_harm(
     cloud: Cloud, caplog: pytest.LogCaptureFixture
 ) -> None:
+    cloud.vault.store(SECRET, cloud.entra.new_refresh_token(), age_days=2)
     cloud.vault.read_only = True
     tokens = cloud.tokens("app-user")
     assert await tokens.partner_center.token(PARTNER_CENTER)
     assert '"event":"consent.not-stored"' in caplog.text
     assert "Key Vault Secrets Officer" in caplog.text
-    assert len(cloud.vault.versions[SECRET]) == 1
+    assert len(cloud.vault.versions[SECRET]) == 2
 
 
 async def test_an_entra_id_that_cannot_be_reached_is_named(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
