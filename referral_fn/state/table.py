@@ -178,8 +178,8 @@ class StorageTable:
         url: str,
         *expected: int,
         body: bytes | None = None,
+        headers: Mapping[str, str] = MappingProxyType({}),
         limit: float = TIME_LIMIT,
-        **headers: str,
     ) -> Response:
         """Make a call, in up to three quick attempts within `limit` seconds.
 
