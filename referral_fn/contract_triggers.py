@@ -1,4 +1,4 @@
-"""The functions that publish what the app promises: its HTTP API, and the schemas of its events."""
+"""HTTP functions that serve the OpenAPI description and the event schemas."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING

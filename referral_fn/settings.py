@@ -108,7 +108,7 @@ class Settings(CredentialSettings):
     webhook_extra_roots: Path | None = _setting("WEBHOOK_EXTRA_ROOTS", types.file, None)  # noqa: RUF009 - returns a field
     """A PEM file of roots that signing certificates may chain to, in addition to Mozilla's."""
     webhook_max_age: float | None = _setting("WEBHOOK_MAX_AGE", types.positive(), None)
-    """Seconds after which a notification is refused. No limit by default, because Partner Center retries for long."""
+    """Seconds after which a notification is refused. No limit by default: Partner Center retries up to ten times."""
     service_bus_max_message: int = _setting(
         "SERVICE_BUS_MAX_MESSAGE", types.whole(least=64 * 1024, most=100 * 1024 * 1024), 256 * 1024
     )

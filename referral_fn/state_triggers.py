@@ -22,7 +22,7 @@ def register(
 
     Args:
         functions: the function app.
-        settings: valid ones.
+        settings: the app's settings, all of them valid.
         open_app: returns the worker's app.
         as_azure: makes an answer one of Azure Functions.
     """
@@ -48,7 +48,7 @@ def register(
     @functions.function_name("show_backfill")
     @functions.route("backfills/{id}", methods=["GET"])
     async def show_backfill(req: func.HttpRequest) -> func.HttpResponse:
-        """Show how far a backfill has come."""
+        """Show the progress of a backfill."""
         from referral_fn.api import backfills  # noqa: PLC0415
 
         return as_azure(await backfills.show(open_app, req.route_params.get("id")))

@@ -94,10 +94,10 @@ class Secret:
         if advice := _ADVICE.get(response.status):
             raise UnusableSecretError("token-unavailable", self._message(f"{advice} ({response.status})"), quick=False)
         if response.status != HTTPStatus.OK:
-            raise self._error(f"cannot be had now ({response.status})")
+            raise self._error(f"is unavailable ({response.status})")
         version = None if response.truncated else _read(response.body)
         if version is None:
-            raise self._error("is not answered as documented", quick=False)
+            raise self._error("returned an unexpected response", quick=False)
         return version
 
     def _error(self, what: str, *, quick: bool = True) -> RetryableError:

@@ -23,7 +23,7 @@ _MAX_RESPONSE = 16 * 1024 * 1024
 """Bytes. Storage answers 32 messages of 64 KiB at once."""
 
 LEASE_ENDED = "ended the lease on the message, which others may have read since"
-"""Completes a sentence that begins with the queue."""
+"""Follows "queue {name}" in messages."""
 
 
 class MessageTooLargeError(ValueError):

@@ -48,7 +48,7 @@ class Run:
 
 
 class BackfillRuns:
-    """Reads and writes them."""
+    """Reads and writes the rows of runs, one for each."""
 
     def __init__(self, table: Table) -> None:
         self._table = table

@@ -1,4 +1,8 @@
-"""The memory of what was forwarded: one row a referral. Trouble with it is logged, and holds up no event."""
+"""The memory of what was forwarded: one row a referral.
+
+If the table fails, that is logged, and the event is published without what the row would have added. Reading delays the
+event by up to 2 seconds. Writing comes after publishing, and delays the end of the request by up to 2 more.
+"""
 
 import asyncio
 from dataclasses import dataclass
@@ -37,7 +41,7 @@ class Memory:
         self._table = table
 
     async def recall(self, referral_id: str) -> Recollection | None:
-        """What is known of a referral; None if the table is in trouble, which is logged."""
+        """What is known of a referral; None if the table could not be read, which is logged."""
         try:
             return await self.look_up(referral_id)
         except RetryableError as error:

@@ -12,32 +12,32 @@ from referral_fn.timestamps import read_utc, utc
 
 PARTITION, KEY = "app", "pause"
 
-LOOK_EVERY = 2.0
-"""Seconds between two looks at the row, while there are calls to make."""
+READ_INTERVAL = 2.0
+"""Seconds between two reads of the row, while there are calls to make."""
 
-LOOK_AGAIN_AFTER_FAILURE = 15.0
-"""Seconds for which a table in trouble is left alone. The process then has its own gate only."""
+FAILURE_BACKOFF = 15.0
+"""Seconds between a failed read or write and the next read. Until then the process knows its own pauses only."""
 
 
 class SharedPause:
-    """Closes this process's gate for pauses that other instances were asked for, and tells them of its own."""
+    """Closes this process's gate for pauses that other instances were asked for, and shares its own with them."""
 
     def __init__(self, table: Table, gate: Gate) -> None:
         self._table = table
         self._gate = gate
-        self._looks: SingleFlight[str, None] = SingleFlight()
-        self._next_look = 0.0
+        self._reads: SingleFlight[str, None] = SingleFlight()
+        self._next_read = 0.0
         self._seen = ""
 
     async def obey(self) -> None:
-        """Look at the row, if the last look was a while ago, and close the gate for a pause not seen before."""
-        if time.monotonic() >= self._next_look:
-            await self._looks.run(KEY, self._look)
+        """Read the row, if a read is due, and close the gate for a pause not seen before."""
+        if time.monotonic() >= self._next_read:
+            await self._reads.run(KEY, self._read)
 
     async def announce(self, seconds: float) -> None:
-        """Write down a pause that starts now, unless a longer one is known.
+        """Write a pause that starts now to the row, unless the row has a longer one.
 
-        It ends when the first probe is due: an instance that starts after a good probe must not close its gate again.
+        It ends when the first probe is due: an instance that starts after a successful probe must not close its gate.
         """
         until = utc(datetime.now(UTC) + timedelta(seconds=min(seconds, PROBE_AFTER)))
         self._seen = max(self._seen, until)
@@ -50,8 +50,8 @@ class SharedPause:
         except RetryableError as error:
             self._on_failure("write", error)
 
-    async def _look(self) -> None:
-        self._next_look = time.monotonic() + LOOK_EVERY
+    async def _read(self) -> None:
+        self._next_read = time.monotonic() + READ_INTERVAL
         try:
             row = await self._table.get(PARTITION, KEY)
         except RetryableError as error:
@@ -73,10 +73,10 @@ class SharedPause:
         try:
             return utc(row.time("Until"))
         except ValueError as error:
-            self._next_look = time.monotonic() + LOOK_AGAIN_AFTER_FAILURE
+            self._next_read = time.monotonic() + FAILURE_BACKOFF
             row.log_malformed(error)
             return ""
 
     def _on_failure(self, operation: str, error: RetryableError) -> None:
-        self._next_look = time.monotonic() + LOOK_AGAIN_AFTER_FAILURE
+        self._next_read = time.monotonic() + FAILURE_BACKOFF
         log.warning("state.unavailable", operation=operation, detail=str(error))

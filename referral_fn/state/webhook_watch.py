@@ -28,7 +28,7 @@ class WebhookWatch:
     async def check(self, deadline: float | None = None) -> None:
         """Look at the registration. Logs `webhook.drifted`, or why it could not look.
 
-        An account that never had a registration of this app is left alone: it may work with the queue only.
+        An account that never had a registration of this app is not reported: it may use the queue only.
 
         Args:
             deadline: when to give up, by the event loop's clock.
@@ -54,7 +54,7 @@ class WebhookWatch:
         await self._table.save(PARTITION, KEY, values, etag=row.etag if row else None)
 
     async def drift(self) -> str | None:
-        """What the last check found wrong with the registration; None if nothing, or if the table is in trouble."""
+        """What the last check found wrong with the registration; None if nothing, or if the table cannot be read."""
         if self._cached is None or time.monotonic() - self._cached[0] > CACHE_SECONDS:
             try:
                 row = await self._table.get(PARTITION, KEY)
@@ -72,13 +72,13 @@ class WebhookWatch:
     def _compare(self, found: Registration | None, *, was_ours: bool) -> str | None:
         if found is None:
             return "there is no registration any more" if was_ours else None
-        if _place(found.url) != _place(self._url):
+        if _host_and_path(found.url) != _host_and_path(self._url):
             return "the registration names another URL"
         missing = [event for event in REFERRAL_EVENTS if event not in found.events]
         return f"the registration lacks {', '.join(missing)}" if missing else None
 
 
-def _place(url: str) -> tuple[str, str]:
-    """Host and path: the query may hold a key."""
+def _host_and_path(url: str) -> tuple[str, str]:
+    """What two URLs are compared by. The query is left out because it may contain a key."""
     parts = urlsplit(url)
     return parts.netloc.lower(), parts.path.rstrip("/").lower()

@@ -40,7 +40,7 @@ async def test_a_value_is_stored_as_a_new_version(cloud: Cloud) -> None:
 @pytest.mark.parametrize(
     ("change", "sentence", "lasts"),
     [
-        ({"failure": 503}, "Key Vault's secret referrals-refresh-token cannot be had now (503)", False),
+        ({"failure": 503}, "Key Vault's secret referrals-refresh-token is unavailable (503)", False),
         ({"failure": 403}, "its identity needs the role Key Vault Secrets Officer", True),
         ({"versions": {}}, "does not exist: run `referral-fn consent`", True),
     ],
@@ -91,7 +91,7 @@ async def test_an_answer_that_is_not_a_secret_is_a_retryable_error(
         return web.Response(body=body)
 
     async with serving(answering(answer), tls=authority.server_context()) as url:
-        with pytest.raises(RetryableError, match="is not answered as documented"):
+        with pytest.raises(RetryableError, match="returned an unexpected response"):
             await secret(cloud, f"{url}/secrets/a").read()
 
 
@@ -109,7 +109,7 @@ async def test_an_endless_answer_is_not_read_to_its_end(cloud: Cloud, authority:
             hung_up.set()
 
     async with serving(answering(answer), tls=authority.server_context()) as url:
-        with pytest.raises(RetryableError, match="is not answered as documented"):
+        with pytest.raises(RetryableError, match="returned an unexpected response"):
             await secret(cloud, f"{url}/secrets/a").read()
         await hung_up.wait()
 

@@ -41,7 +41,7 @@ def is_closed(gate: Gate) -> bool:
 
 @pytest.fixture
 def always_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pause_module, "LOOK_EVERY", 0)
+    monkeypatch.setattr(pause_module, "READ_INTERVAL", 0)
 
 
 @pytest.mark.usefixtures("always_looks")
