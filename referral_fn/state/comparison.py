@@ -8,8 +8,6 @@ from referral_fn.referral_list import Listed
 from referral_fn.state.memory import Memory
 from referral_fn.timestamps import utc
 
-_CONCURRENCY = 16
-
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
@@ -28,16 +26,14 @@ class Comparison:
 
 
 async def compare(referrals: Sequence[Listed], memory: Memory) -> list[Comparison]:
-    """Compare the referrals of a page with the table, in their order, each once.
+    """Compare referrals with the table, in their order, each once. All their rows are read at the same time.
 
     Raises:
         RetryableError: `state-unavailable`, `token-unavailable`.
     """
-    slots = asyncio.Semaphore(_CONCURRENCY)
 
     async def look_up(listed: Listed) -> Comparison:
-        async with slots:
-            published = (await memory.look_up(listed.referral_id)).published
+        published = (await memory.look_up(listed.referral_id)).published
         return Comparison(listed, published.sequence if published else None)
 
     latest = {listed.referral_id: listed for listed in referrals}

@@ -239,11 +239,11 @@ def check_signature(body: bytes, claim: Claim, signer: Signer) -> None:
         raise SignatureError("signature", "the signature is not that of this body") from None
 
 
-def check_age(changed_at: datetime | None, max_age: float | None, now: datetime) -> None:
-    """Check that a notification is at most `max_age` seconds old; None allows any age.
+def check_age(changed_at: datetime | None, max_age: float, now: datetime) -> None:
+    """Check that a notification is at most `max_age` seconds old.
 
     Raises:
         SignatureError: `notification-age`: it is older, or does not state when the referral changed.
     """
-    if max_age is not None and (changed_at is None or (now - changed_at).total_seconds() > max_age):
+    if changed_at is None or (now - changed_at).total_seconds() > max_age:
         raise SignatureError("notification-age", "the notification is older than WEBHOOK_MAX_AGE allows")
