@@ -57,14 +57,15 @@ def open_state(
     table = StorageTable(url, session, tokens.identity)
     partner_center.shared_pause = SharedPause(table, partner_center.gate)
     memory, referral_list = Memory(table), ReferralList(partner_center, settings.source)
+    backfiller = Backfiller(referral_list, memory, BackfillRuns(table), requests, settings.backfill_rate)
     watch = None
     if webhook_url := settings.expected_webhook_url:
         client = RegistrationClient(session, tokens.partner_center, settings.webhook_api)
         watch = WebhookWatch(client, table, webhook_url)
     return State(
         memory,
-        Reconciler(referral_list, memory, Watermark(table), requests),
-        Backfiller(referral_list, memory, BackfillRuns(table), requests, settings.backfill_rate),
+        Reconciler(referral_list, memory, Watermark(table), requests, backfiller),
+        backfiller,
         Retention(table, settings.state_retention_days),
         watch,
     )

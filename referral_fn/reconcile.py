@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from referral_fn import log
+from referral_fn.backfill import Backfiller
 from referral_fn.errors import PermanentError, RetryableError
 from referral_fn.queues.base import Queue
 from referral_fn.referral_list import Listed, Page, Query, ReferralList
@@ -55,10 +56,18 @@ class Report:
     requested: int = 0
     """How many were put on the requests queue, or would have been in a dry run."""
     missed: int = 0
-    """How many of those a notification should have announced."""
+    """How many of those a notification should have announced; none in the first run."""
     seconds: float = 0.0
     newest_first: bool = False
-    """Whether the list was read backwards, because its filter was refused."""
+    """Whether the list was read backwards, because its filter was refused or ignored."""
+    announced_before: datetime | None = None
+    """A change before this time should have been announced. None in a first run: there may have been no app before."""
+    is_complete: bool = True
+    """Whether the run reached the end of the list."""
+
+    def is_missed(self, updated_at: datetime | None) -> bool:
+        """Whether a notification should have announced a change that was not published."""
+        return bool(updated_at and self.announced_before and updated_at < self.announced_before)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +89,22 @@ OnPart = Callable[[Report, Sequence[Comparison]], None]
 class Reconciler:
     """Compares the list with the table, page by page."""
 
-    def __init__(self, referral_list: ReferralList, memory: Memory, watermark: Watermark, requests: Queue) -> None:
+    def __init__(
+        self,
+        referral_list: ReferralList,
+        memory: Memory,
+        watermark: Watermark,
+        requests: Queue,
+        backfiller: Backfiller,
+    ) -> None:
         self._list = referral_list
         self._memory = memory
         self._watermark = watermark
         self._requests = requests
+        self._backfiller = backfiller
 
     async def run_from_timer(self) -> None:
-        """Make one run, and log its failure: the next run, an hour later, starts where this one did."""
+        """Make one run, and log its failure: the next run, an hour later, goes on from the watermark."""
         try:
             async with asyncio.timeout(_HARD_LIMIT):
                 await self.run(seconds=RUN_LIMIT)
@@ -106,12 +123,13 @@ class Reconciler:
     ) -> Report:
         """Request every referral whose listed version was not published, then move the watermark to the run's start.
 
-        A run that dies moves nothing: the next one starts at the same place, and asks again for what is still missing.
+        Where the list is in the order of changes, the watermark moves along with the run, so that one that dies or
+        fails has not been in vain. A late run that could not be resumed leaves the rest to a backfill.
 
         Args:
             since: list what was updated since then; None: since the watermark, minus `OVERLAP`.
             dry_run: put nothing on the queue, and leave the watermark.
-            seconds: after which the run ends early, with the watermark where the next one must go on.
+            seconds: after which the run ends early.
             on_part: called with the progress, and with the differences of the part of a page just compared.
 
         Raises:
@@ -120,20 +138,26 @@ class Reconciler:
         started, clock = datetime.now(UTC), asyncio.get_running_loop().time
         start = clock()
         watermark = await self._watermark.read()
-        report = Report(since or (watermark - OVERLAP if watermark else started - FIRST_RUN))
-        reached = started
+        default = watermark - OVERLAP if watermark else started - FIRST_RUN
+        report = Report(since or default, announced_before=started - ANNOUNCED_WITHIN if watermark else None)
+        moves = not dry_run and report.since <= default
         async for part in self._parts(report):
-            differences = [one for one in await compare(part.referrals, self._memory) if not one.is_current]
-            self._count(report, part, differences, started)
-            if not dry_run:
-                await asyncio.gather(*map(self._request, differences))
+            differences = await self._take(part, report, dry_run=dry_run)
             on_part(report, differences)
-            is_late = not part.is_last and clock() - start > seconds
-            if is_late and (resume_at := _resume_at(part, report, started)):
-                reached = resume_at
-                break
-        if not dry_run and not (watermark and since and since > watermark):
-            await self._watermark.move(reached)
+            resume_at = _resume_at(part, report, started)
+            if resume_at and moves:
+                await self._watermark.move(resume_at)
+            if part.is_last or clock() - start <= seconds:
+                continue
+            if not resume_at and _would_repeat(part, report):
+                await self._backfiller.start(since=report.since)
+                await self._watermark.move(started)
+            elif not resume_at:
+                continue
+            report.is_complete = False
+            break
+        if moves and report.is_complete:
+            await self._watermark.move(started)
         report.seconds = round(clock() - start, 3)
         log.info(
             "reconcile.finished",
@@ -143,7 +167,7 @@ class Reconciler:
             missed=report.missed,
             pages=report.pages,
             seconds=report.seconds,
-            isComplete=reached == started,
+            isComplete=report.is_complete,
             dryRun=dry_run or None,
         )
         return report
@@ -163,45 +187,56 @@ class Reconciler:
     async def _pages(self, report: Report) -> AsyncIterator[Page]:
         """The pages of what was updated since then: in the order of changes, so that what changes meanwhile comes last.
 
-        If the filter is refused, the newest first, down to that time. What changes meanwhile is then left to the next
-        run, which starts before it.
+        If the filter is refused or ignored, the newest first, down to that time. What changes meanwhile is then left to
+        the next run, which starts before it.
         """
-        since = report.since
+        since = report.since.replace(microsecond=0)
         condition = f"updatedDateTime ge {since:%Y-%m-%dT%H:%M:%SZ}"
         has_answered = False
         try:
             async for page in self._list.pages(Query("updatedDateTime", condition)):
+                if any(one.updated_at and one.updated_at < since for one in page.referrals):
+                    break
                 has_answered = True
                 yield page
+            else:
+                return
         except PermanentError as error:
             if has_answered or (error.upstream or {}).get("status") != _BAD_REQUEST:
                 raise
-        else:
-            return
         report.newest_first = True
         log.info("reconcile.filter-refused")
         async for page in self._list.pages(Query("updatedDateTime desc")):
             recent = tuple(one for one in page.referrals if one.updated_at is None or one.updated_at >= since)
-            yield Page(recent, page.skip_token)
             times = [one.updated_at for one in page.referrals if one.updated_at]
-            if times and times[-1] < since:
+            is_last = bool(times) and times[-1] < since
+            yield Page(recent, None if is_last else page.skip_token)
+            if is_last:
                 return
 
-    @staticmethod
-    def _count(report: Report, part: _Part, differences: Sequence[Comparison], started: datetime) -> None:
+    async def _take(self, part: _Part, report: Report, *, dry_run: bool) -> list[Comparison]:
+        """Compare the referrals of a part, count them, and request those that differ. Returns the differences."""
+        differences = [one for one in await compare(part.referrals, self._memory) if not one.is_current]
         report.listed += len(part.referrals)
         report.requested += len(differences)
         report.current = report.listed - report.requested
         for one in differences:
-            updated_at = one.listed.updated_at
-            if updated_at and started - updated_at > ANNOUNCED_WITHIN:
+            if report.is_missed(one.listed.updated_at):
                 report.missed += 1
-                log.warning("referral.missed", referralId=one.listed.referral_id, updatedAt=utc(updated_at))
+                log.warning("referral.missed", referralId=one.listed.referral_id, updatedAt=utc(one.listed.updated_at))
+        if not dry_run:
+            await asyncio.gather(*map(self._request, differences))
+        return differences
 
     async def _request(self, difference: Comparison) -> None:
         listed = difference.listed
         request = ReferralRequest(listed.referral_id, cause=RECONCILE, changed_at=listed.updated_at)
         await self._requests.put(request_message(request))
+
+
+def _would_repeat(part: _Part, report: Report) -> bool:
+    """Whether the next run would read the same referrals again, and get no further than this one."""
+    return not part.in_order or bool(part.times and part.times[-1] <= report.since)
 
 
 def _resume_at(part: _Part, report: Report, started: datetime) -> datetime | None:

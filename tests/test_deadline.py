@@ -190,7 +190,7 @@ class SlowWorld:
         world: Any = self
         self.backfiller = Backfiller(world, Memory(self.table), BackfillRuns(self.table), world, rate=2)
         self.worker = QueueWorker(read_settings(SETTINGS), world, world, world, self.backfiller)
-        self.reconciler = Reconciler(world, Memory(self.table), Watermark(self.table), world)
+        self.reconciler = Reconciler(world, Memory(self.table), Watermark(self.table), world, self.backfiller)
 
     async def page(self, query: Query, skip_token: str | None = None) -> Page:
         await asyncio.sleep(self.call)

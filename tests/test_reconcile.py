@@ -17,6 +17,7 @@ from referral_fn.reconcile import ANNOUNCED_WITHIN, FIRST_RUN, OVERLAP, Reconcil
 from referral_fn.referral_list import Listed, Page, Query
 from referral_fn.referrals.request import read_message
 from referral_fn.state.memory import ROW, Memory
+from referral_fn.state.table import Row
 from referral_fn.state.watermark import KEY, PARTITION, Watermark
 from referral_fn.timestamps import read_utc, utc
 from tests.state.memory_table import MemoryTable
@@ -38,12 +39,15 @@ class World:
     queries: list[Query] = field(default_factory=list)
     page_size: int = 2
     refuses_filter: bool = False
+    ignores_filter: bool = False
+    backfills: list[datetime] = field(default_factory=list)
+    """From which time of change on each backfill was started."""
     steps_left: int = 10**6
 
     def __post_init__(self) -> None:
         world: Any = self
         self.memory = Memory(self.table)
-        self.reconciler = Reconciler(world, self.memory, Watermark(self.table), world)
+        self.reconciler = Reconciler(world, self.memory, Watermark(self.table), world, world)
 
     def step(self) -> None:
         self.steps_left -= 1
@@ -54,7 +58,8 @@ class World:
         self.queries.append(query)
         if query.condition and self.refuses_filter:
             raise PermanentError("upstream-refused", "no", upstream=Upstream(status=400))
-        since = read_utc(query.condition.rpartition(" ")[2]) if query.condition else NOW - timedelta(days=9)
+        filtered = query.condition is not None and not self.ignores_filter
+        since = read_utc(str(query.condition).rpartition(" ")[2]) if filtered else NOW - timedelta(days=9)
         rows = sorted((utc(at), key) for key, at in self.updated.items() if at >= since)
         if query.order_by.endswith("desc"):
             rows.reverse()
@@ -64,6 +69,15 @@ class World:
             yield Page(tuple(Listed(key, read_utc(at), None) for at, key in page), "token" if rows else None)
             if not rows:
                 return
+
+    async def start(self, *, since: datetime) -> None:
+        """Make a backfill, which asks for all that changed since then and was not published."""
+        self.step()
+        self.backfills.append(since)
+        for referral_id, at in self.updated.items():
+            row = self.table.rows.get((referral_id, ROW))
+            if at >= since and (row is None or row.values["Sequence"] < utc(at)):
+                self.requested.append(referral_id)
 
     async def put(self, message: Message, *, delay: float = 0) -> None:
         assert delay == 0
@@ -92,6 +106,7 @@ def minutes(number: float) -> timedelta:
 async def test_what_is_missing_or_older_is_requested_and_nothing_else(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     world = World()
+    await Watermark(world.table).move(NOW - minutes(60))
     missing, older, current, fresh = (world.change(number, minutes(20 + number)) for number in range(4))
     world.publish(older)
     world.publish(current)
@@ -230,3 +245,89 @@ async def test_a_queue_in_trouble_ends_the_run() -> None:
     with pytest.raises(RetryableError):
         await world.reconciler.run()
     assert await Watermark(world.table).read() is None
+
+
+class FailingWorld(World):
+    """Its list fails at the third page, as where Partner Center allows so many calls, and then asks for a pause."""
+
+    async def pages(self, query: Query) -> AsyncIterator[Page]:
+        count = 0
+        async for page in super().pages(query):
+            count += 1
+            if count > 2:
+                raise RetryableError("upstream-throttled", "a pause", retry_after=300, quick=False)
+            yield page
+
+
+async def test_runs_that_fail_at_the_same_depth_get_further_each_time() -> None:
+    world = FailingWorld()
+    every = {world.change(number, minutes(600 - number)) for number in range(10)}
+    for _ in range(5):
+        await world.reconciler.run_from_timer()
+        for referral_id in set(world.requested):
+            world.publish(referral_id)
+    assert set(world.requested) == every
+
+
+@pytest.mark.parametrize("how", ["refuses_filter", "ignores_filter", "one time"])
+async def test_a_late_run_that_would_repeat_itself_leaves_the_rest_to_a_backfill(how: str) -> None:
+    world = World(page_size=50, refuses_filter=how == "refuses_filter", ignores_filter=how == "ignores_filter")
+    since = NOW - minutes(1200)
+    await Watermark(world.table).move(since + OVERLAP)
+    every = {world.change(number, minutes(1200 if how == "one time" else 1100 - number)) for number in range(100)}
+    if how == "ignores_filter":
+        world.change(200, timedelta(days=3))
+    report = await world.reconciler.run(seconds=0)
+    assert world.backfills == [since]
+    assert set(world.requested) == every
+    assert not report.is_complete
+    for referral_id in every:
+        world.publish(referral_id)
+    report = await world.reconciler.run(seconds=0)
+    assert len(world.backfills) == 1
+    assert report.listed == 0
+
+
+async def test_a_filter_that_is_ignored_counts_as_refused() -> None:
+    world = World(ignores_filter=True)
+    await Watermark(world.table).move(NOW)
+    old = {world.change(number, timedelta(days=5, minutes=number)) for number in range(5)}
+    new = world.change(5, minutes(10))
+    report = await world.reconciler.run()
+    assert (world.requested, report.listed, report.newest_first) == ([new], 1, True)
+    assert old.isdisjoint(world.requested)
+
+
+async def test_a_row_that_cannot_be_read_costs_a_request_and_not_the_run() -> None:
+    world = World(page_size=100)
+    every = [world.change(number, minutes(600 - number)) for number in range(5)]
+    for referral_id in every:
+        world.publish(referral_id)
+    get = world.table.get
+
+    async def failing(partition: str, key: str) -> Row | None:
+        if partition == every[0]:
+            raise RetryableError("state-unavailable", "one row")
+        return await get(partition, key)
+
+    world.table.get = failing  # type: ignore[method-assign]
+    report = await world.reconciler.run()
+    assert (world.requested, report.is_complete) == ([every[0]], True)
+
+
+@pytest.mark.parametrize("ago", [None, 60])
+async def test_a_run_by_hand_from_later_than_the_next_one_starts_leaves_the_watermark(ago: int | None) -> None:
+    world = World()
+    if ago:
+        await Watermark(world.table).move(NOW - minutes(ago))
+    late = world.change(1, minutes(75))  # within a first run's day, and within the overlap
+    await world.reconciler.run(since=NOW - minutes(61))
+    await world.reconciler.run()
+    assert late in world.requested
+
+
+async def test_a_first_run_finds_changes_and_calls_none_of_them_missed() -> None:
+    world = World()
+    change = world.change(1, minutes(300))
+    report = await world.reconciler.run()
+    assert (world.requested, report.missed) == ([change], 0)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from referral_fn.errors import RetryableError
 from referral_fn.referral_list import Listed
 from referral_fn.state.memory import Memory
 from referral_fn.timestamps import utc
@@ -26,15 +27,22 @@ class Comparison:
 
 
 async def compare(referrals: Sequence[Listed], memory: Memory) -> list[Comparison]:
-    """Compare referrals with the table, in their order, each once. All their rows are read at the same time.
+    """Compare some referrals with the table, at once, in their order, each once.
+
+    One whose row cannot be read, which is logged, counts as not published: to request it again does no harm.
 
     Raises:
-        RetryableError: `state-unavailable`, `token-unavailable`.
+        RetryableError: `state-unavailable`: no row can be read.
     """
 
-    async def look_up(listed: Listed) -> Comparison:
-        published = (await memory.look_up(listed.referral_id)).published
-        return Comparison(listed, published.sequence if published else None)
+    async def look_up(listed: Listed) -> Comparison | None:
+        known = await memory.recall(listed.referral_id)
+        if known is None:
+            return None
+        return Comparison(listed, known.published.sequence if known.published else None)
 
     latest = {listed.referral_id: listed for listed in referrals}
-    return await asyncio.gather(*[look_up(listed) for listed in latest.values()])
+    found = await asyncio.gather(*[look_up(listed) for listed in latest.values()])
+    if latest and not any(found):
+        raise RetryableError("state-unavailable", "no row of the listed referrals can be read")
+    return [one or Comparison(listed, None) for one, listed in zip(found, latest.values(), strict=True)]
