@@ -207,7 +207,7 @@ async def report(chaos: Chaos, load: Load, platform: Platform, queues: Queues, s
         "deferrals": platform.logged["referral.deferred"],
         "put back at the last delivery": platform.logged["message.held"],
         "failed invocations": platform.logged["failed invocations"],
-        "token failures": platform.logged["token.failed"],
+        "token failures": platform.logged["token.failed"] + platform.logged["token.not-renewed"],
         "hosts killed": platform.kills["host"],
         "workers killed": platform.kills["worker"],
         "hosts that ended by themselves": platform.ended_by_themselves,

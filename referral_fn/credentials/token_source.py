@@ -95,9 +95,10 @@ class TokenSource:
         except RetryableError as failure:
             error = failure
         # logged by each waiter: the host drops what a task logs after the invocation that started it
-        log.error("token.failed", scope=scope, detail=str(error))
         if cached and not is_refused and time.time() < cached.expires_at:
+            log.warning("token.not-renewed", scope=scope, detail=str(error))
             return cached.text
+        log.error("token.failed", scope=scope, detail=str(error))
         raise error
 
     async def close(self) -> None:

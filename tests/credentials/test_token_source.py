@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import json
 import time
 
 import pytest
@@ -147,25 +148,36 @@ async def test_a_short_lived_token_is_reused_for_most_of_its_life(clock: Clock, 
     assert credential.requests == 2
 
 
-async def test_the_old_token_is_used_while_its_renewal_fails_which_is_tried_once_a_minute(clock: Clock) -> None:
+def levels(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
+    """The level and name of each log event."""
+    return [(record.levelname, json.loads(record.getMessage())["event"]) for record in caplog.records]
+
+
+async def test_the_old_token_is_used_while_its_renewal_fails_which_is_tried_once_a_minute(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
     credential = Scripted(token("old", clock, 3600), ClientAuthenticationError("no"))
     source = source_of(credential)
     assert await source.token("s") == "old"
     clock.now += 3600 - MARGIN
     assert [await source.token("s") for _ in range(5)] == ["old"] * 5
     assert credential.requests == 2
+    assert levels(caplog) == [("WARNING", "token.not-renewed")]
     credential.script.append(token("new", clock, 9999))
     clock.now += COOL_DOWN
     assert await source.token("s") == "new"
 
 
-async def test_an_expired_token_is_not_used_when_its_renewal_fails(clock: Clock) -> None:
+async def test_an_expired_token_is_not_used_when_its_renewal_fails(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
     source = source_of(Scripted(token("old", clock, 100), *[ClientAuthenticationError("no")] * 2))
     assert await source.token("s") == "old"
     clock.now += 101
     for _ in range(2):
         with pytest.raises(RetryableError):
             await source.token("s")
+    assert levels(caplog) == [("ERROR", "token.failed")] * 2
 
 
 async def test_a_failure_is_not_remembered(clock: Clock) -> None:
@@ -194,11 +206,14 @@ async def test_a_hundred_refusals_in_a_row_ask_for_one_new_token_a_minute(clock:
     assert await source.token("s", refused=refused) == "token-3"
 
 
-async def test_a_refused_token_is_not_returned_when_its_renewal_fails(clock: Clock) -> None:
+async def test_a_refused_token_is_not_returned_when_its_renewal_fails(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
     source = source_of(Scripted(token("old", clock, 3600), ClientAuthenticationError("no")))
     refused = await source.token("s")
     with pytest.raises(RetryableError):
         await source.token("s", refused=refused)
+    assert levels(caplog) == [("ERROR", "token.failed")]
 
 
 async def test_a_refusal_in_one_scope_does_not_close_the_credential_that_another_scope_uses(clock: Clock) -> None:

@@ -7,16 +7,21 @@ filled as their documentation describes.
 import asyncio
 import json
 import re
+import time
 import uuid
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from azure.core.credentials import AccessToken
+from azure.core.exceptions import ClientAuthenticationError
 
 from local_stack.stack import Stack
 from local_stack.stand_ins.partner_center import Fault
 from local_stack.stand_ins.webhooks import notification
+from referral_fn.credentials import token_source
+from referral_fn.errors import RetryableError
 from referral_fn.referrals.request import REFERRAL_EVENTS
 from referral_fn.timestamps import utc
 from tests.conftest import App, StartApp, until
@@ -140,6 +145,35 @@ async def test_a_request_that_waits_for_minutes_fires_once_its_deferral_is_an_ho
 async def test_a_refused_token_fires(app: App, status: int, does: bool) -> None:
     log = await forwarded(app, Fault("status", status=status))
     assert fires("credentials", traces(log)) is does
+
+
+class FailingRenewals:
+    """A credential that returns one token and then fails."""
+
+    def __init__(self) -> None:
+        self._tokens = [AccessToken("token", int(time.time()) + 200)]
+
+    async def get_token(self, *_: str) -> AccessToken:
+        if not self._tokens:
+            raise ClientAuthenticationError("no")
+        return self._tokens.pop()
+
+    async def close(self) -> None:
+        pass
+
+
+async def test_a_failed_renewal_fires_only_when_no_valid_token_is_left(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(token_source, "_MARGIN_SHARE", 1)  # due for renewal at once
+    credential = FailingRenewals()
+    source = token_source.TokenSource(lambda: credential)
+    assert [await source.token("s") for _ in range(2)] == ["token"] * 2
+    assert '"event":"token.not-renewed"' in caplog.text
+    assert not fires("credentials", traces(caplog.text))
+    with pytest.raises(RetryableError):
+        await source.token("s", refused="token")
+    assert fires("credentials", traces(caplog.text))
 
 
 async def test_invalid_settings_fire(start_app: StartApp) -> None:
