@@ -57,6 +57,7 @@ def test_every_role_is_the_one_its_comment_names_and_says_what_it_is_for(path: P
 def test_the_app_has_the_narrowest_roles_that_work() -> None:
     assert roles("host-storage.bicep") == {("Storage Blob Data Owner", "account")}
     assert roles("state-table.bicep") == {("Storage Table Data Contributor", "table")}
+    assert roles("vault.bicep") == {("Key Vault Secrets Officer", "vault")}
     assert roles("storage-queues.bicep") == {
         ("Storage Queue Data Contributor", "requests"),
         ("Storage Queue Data Message Sender", "poison"),
@@ -150,13 +151,6 @@ def test_a_deleted_vault_and_deleted_function_keys_can_be_recovered() -> None:
         assert (blobs[f"properties.{policy}.enabled"], blobs[f"properties.{policy}.days"]) == ("true", "7")
 
 
-def test_roles_on_the_consent_are_on_the_vault_in_infra_and_in_the_page() -> None:
-    assert roles("vault.bicep") == {("Key Vault Secrets Officer", "vault")}
-    page = text(ROOT / "docs" / "credentials.md")
-    assert "--scope $vault/secrets" not in page and "--scope $vault\n" in page
-    assert "Secrets Officer on the secret" not in page and "Secrets Officer* on the secret" not in page
-
-
 def test_every_service_sends_its_logs_to_the_workspace() -> None:
     audited = {setting.file: setting for setting in deployed("Microsoft.Insights/diagnosticSettings")}
     assert set(audited) == {*ACCOUNTS, "service-bus.bicep", "vault.bicep", "function-app.bicep"}
@@ -211,13 +205,6 @@ def test_the_site_follows_the_rule_sets() -> None:
     assert app["properties.siteConfig.http20Enabled"] == "true"
     assert app["properties.siteConfig.minTlsVersion"] == "'1.2'"
     assert one("function-app.bicep", "plan").properties["properties.zoneRedundant"] == "zoneRedundant"
-
-
-def test_local_redundancy_is_tagged_as_meant() -> None:
-    for file in ACCOUNTS:
-        tags = one(file, "account").properties["tags"]
-        expected = "redundancy == 'Standard_LRS' ? union(tags, { 'resource-usage': 'azure-functions' }) : tags"
-        assert tags == expected
 
 
 def test_urls_are_joined_by_the_function_for_it() -> None:
