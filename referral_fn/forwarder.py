@@ -119,12 +119,16 @@ class Forwarder:
         if request.is_automatic and known.has(event):
             return Unchanged(event, upstream)
         published = Published.of(event, known.published)
-        event = annotated(event, published)
-        encoded = await self._publish(event, stages)
+        try:
+            compared = annotated(event, published)
+            encoded = await self._publish(compared, stages)
+        except MessageTooLargeError:  # an event that fits without the comparison is not rejected because of it
+            published, compared = published.without_comparison(), event
+            encoded = await self._publish(event, stages)
         limit.reschedule(None)  # the row has a limit of its own, and a published event must not be deferred
         with stages.timed("remember"):
             await memory.remember(request.referral_id, published, known)
-        return Forwarded(event, encoded, upstream)
+        return Forwarded(compared, encoded, upstream)
 
     async def _publish(self, event: Event[ReferralData], stages: Stages) -> bytes:
         """Put the event on its queue. Returns its encoding."""

@@ -91,6 +91,10 @@ class Published:
         """The same, with the greatest sequence of both."""
         return dataclasses.replace(self, sequence=max(self.sequence, before.sequence if before else ""))
 
+    def without_comparison(self) -> "Published":
+        """The same, for an event that is published without `previousid`, `changed` and `outoforder`."""
+        return dataclasses.replace(self, attributes={})
+
     def is_newer_than(self, sequence: str) -> bool:
         """Whether a snapshot with this sequence is older than the one published. Unknown counts as no."""
         return bool(sequence) and sequence < self.sequence
@@ -113,11 +117,15 @@ def _sequence(event: Event[ReferralData]) -> str:
 
 
 def _attributes(event: Event[ReferralData], fields: Mapping[str, str], before: Published | None) -> Mapping[str, str]:
-    """`previousid`, `changed` and `outoforder`. An event that is published again has the same as the first time."""
+    """`previousid`, `changed` and `outoforder`. An event that is published again has the same as the first time.
+
+    It has none if its data differ from the first time, after a change of the contact policy or of the app: they would
+    name the event itself.
+    """
     if before is None:
         return {}
-    if before.event_id == event.id and before.fields == fields:
-        return before.attributes
+    if before.event_id == event.id:
+        return before.attributes if before.fields == fields else {}
     names = sorted(name for name in fields.keys() | before.fields.keys() if fields.get(name) != before.fields.get(name))
     attributes = {"previousid": before.event_id}
     if names:

@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import sys
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from referral_fn import forwarder
 from referral_fn.errors import RetryableError
-from referral_fn.referrals.outcome import Forwarded, Unchanged
+from referral_fn.referrals.outcome import Forwarded, Rejected, Unchanged
 from referral_fn.state import memory as memory_module
 from referral_fn.state.memory import ROW
 from tests.documents import SEED_ID
@@ -92,6 +93,8 @@ async def test_without_faults_each_event_follows_the_one_before(requests: list[t
             assert set(attributes.values()) == {None}
         elif (last["id"], last["data"]) == (event_id, event["data"]):
             assert {**event, "cause": None} == {**last, "cause": None}
+        elif last["id"] == event_id:
+            assert set(attributes.values()) == {None}
         else:
             changed = ",".join(differing(last["data"], event["data"])) or None
             assert attributes == {"previousid": last["id"], "changed": changed, "outoforder": None}
@@ -119,6 +122,43 @@ async def test_an_event_that_is_published_again_is_the_same() -> None:
     outcome = await world.forward(ASKED)
     assert isinstance(outcome, Forwarded)
     assert world.messages[2].body == world.messages[1].body == outcome.encoded
+
+
+async def test_an_event_that_is_too_large_only_with_its_comparison_is_published_without_it() -> None:
+    world = World()
+    await world.forward()
+    world.versions.append(snapshot(1, name="Another name"))
+    world.table.is_down = True  # so that the event has no comparison
+    await world.forward()
+    world.table.is_down = False
+    world.max_body = len(world.messages[1].body)
+    outcome = await world.forward()
+    assert isinstance(outcome, Forwarded)
+    assert world.messages[2].body == world.messages[1].body == outcome.encoded
+    assert isinstance(await world.forward(), Unchanged)
+    world.max_body = sys.maxsize
+    await world.forward(ASKED)
+    assert world.events[3] == {name: value for name, value in world.events[2].items() if name != "cause"}
+    world.max_body = len(world.messages[3].body) - 1
+    outcome = await world.forward(ASKED)
+    assert isinstance(outcome, Rejected)
+    assert outcome.reason == "event-too-large"
+
+
+async def test_an_event_whose_version_was_published_with_other_data_does_not_name_itself() -> None:
+    """Another contact policy or release writes other data: which fields the referral's change altered is not known."""
+    world = World()
+    await world.forward()
+    world.versions.append(snapshot(1, name="Another name"))
+    await world.forward()
+    world.alter({"name": "As another policy writes it"})
+    for _ in range(2):
+        await world.forward(ASKED)
+        assert world.events[-1]["id"] == world.events[1]["id"]
+        assert not {"previousid", "changed", "outoforder"} & world.events[-1].keys()
+    world.versions.append(snapshot(2, name="A third name"))
+    await world.forward()
+    assert world.events[-1]["previousid"] == world.events[1]["id"]
 
 
 async def test_an_older_snapshot_is_published_says_so_and_leaves_the_row() -> None:

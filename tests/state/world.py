@@ -1,13 +1,14 @@
 """One referral's way through the app, in memory, with control over the order of steps."""
 
 import asyncio
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from referral_fn.forwarder import Forwarder
 from referral_fn.partner_center import Fetched
-from referral_fn.queues.base import Message
+from referral_fn.queues.base import Message, MessageTooLargeError
 from referral_fn.referrals.outcome import Outcome, Unchanged
 from referral_fn.referrals.request import ReferralRequest, Trace
 from referral_fn.referrals.wire import read_referral
@@ -68,6 +69,8 @@ class World:
     """The greatest sequence that was written to the row."""
     bad_rows: list[Mapping[str, Any]] = field(default_factory=list)
     """What was written to the row in place of a later snapshot."""
+    max_body: int = sys.maxsize
+    """Bytes that the events queue accepts."""
     span_attributes: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -82,6 +85,8 @@ class World:
     async def put(self, message: Message, *, delay: float = 0) -> None:
         assert delay == 0
         await self.step()
+        if len(message.body) > self.max_body:
+            raise MessageTooLargeError("the event is too large")
         self.messages.append(message)
         self.events.append(loads(message.body))
 
@@ -102,6 +107,7 @@ class World:
             if "previousid" not in event:
                 assert not {"changed", "outoforder"} & event.keys()
                 continue
+            assert event["previousid"] != event["id"]
             named = [one for one in self.events[:number] if one["id"] == event["previousid"]]
             changed = event["changed"].split(",") if "changed" in event else []
             assert changed in [differing(one["data"], event["data"]) for one in named]
