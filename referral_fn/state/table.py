@@ -143,7 +143,7 @@ class StorageTable:
             if _error_code(response) == "TableNotFound":
                 raise self._error(response)
             return None
-        return _row(self._document(response))
+        return self._row(self._document(response))
 
     async def save(self, partition: str, key: str, values: Mapping[str, Any], *, etag: str | None) -> None:
         """Write a row whole, if it is still as it was read."""
@@ -161,7 +161,10 @@ class StorageTable:
         """Read a page of the rows that meet an OData condition."""
         url = f"{self.url}()?$filter={quote(condition)}{continuation}"
         response = await self._call("GET", url, HTTPStatus.OK, limit=QUERY_LIMIT)
-        return [_row(entity) for entity in self._document(response).get("value", ())], _continuation(response)
+        entities = self._document(response).get("value")
+        if not isinstance(entities, list):
+            raise self._unexpected("the answer is no list of rows")
+        return [self._row(entity) for entity in entities], _continuation(response)
 
     async def _write(self, method: str, url: str, entity: Mapping[str, Any] | None, headers: Mapping[str, str]) -> None:
         conflicts = HTTPStatus.CONFLICT, HTTPStatus.PRECONDITION_FAILED, HTTPStatus.NOT_FOUND
@@ -230,8 +233,19 @@ class StorageTable:
         except strict_json.InvalidJSONError:
             document = None
         if not isinstance(document, dict):
-            raise RetryableError("state-unavailable", f"table {self._name}: the answer is no JSON object")
+            raise self._unexpected("the answer is no JSON object")
         return document
+
+    def _row(self, entity: Any) -> Row:
+        match entity:
+            case {"PartitionKey": str(partition), "RowKey": str(key), "odata.etag": str(etag)}:
+                known = {"PartitionKey", "RowKey"}
+                own = {name: value for name, value in entity.items() if name not in known and "odata." not in name}
+                return Row(partition, key, own, etag)
+        raise self._unexpected("the answer is no row")
+
+    def _unexpected(self, detail: str) -> RetryableError:
+        return RetryableError("state-unavailable", f"table {self._name}: {detail}")
 
     def _error(self, response: Response) -> RetryableError:
         meanings: dict[int, str] = {
@@ -243,12 +257,6 @@ class StorageTable:
         code = _error_code(response) or "no code"
         detail = f"table {self._name} {meaning} ({response.status} {code})"
         return RetryableError("state-unavailable", detail, quick=response.status not in meanings)
-
-
-def _row(entity: Mapping[str, Any]) -> Row:
-    own = {name: value for name, value in entity.items() if "odata." not in name}
-    partition, key = own.pop("PartitionKey"), own.pop("RowKey")
-    return Row(partition, key, own, entity["odata.etag"])
 
 
 def _continuation(response: Response) -> str | None:

@@ -99,6 +99,22 @@ async def test_a_query_may_take_as_long_as_the_service_works_on_one(
     assert read < 2
 
 
+@pytest.mark.parametrize("body", [b"{}", b"[]", b'{"value": {}}', b'{"value": [1]}', b'{"PartitionKey": "a"}'])
+async def test_a_200_that_is_no_row_is_trouble_with_the_table(
+    table: StorageTable, monkeypatch: pytest.MonkeyPatch, body: bytes
+) -> None:
+    """Any other error would hold up the event."""
+
+    async def send(*_arguments: Any, **_options: Any) -> Response:
+        return Response(200, CIMultiDictProxy(CIMultiDict()), body)
+
+    monkeypatch.setattr(http_call, "send", send)
+    for call in (table.get(ID, "referral"), table.page("", "")):
+        with pytest.raises(RetryableError, match="the answer is no") as raised:
+            await call
+        assert raised.value.reason == "state-unavailable"
+
+
 async def test_a_query_reads_every_page(table: StorageTable) -> None:
     for number in range(1005):
         await table.save(f"p{number % 3}", f"{number}", {"Even": number % 2 == 0}, etag=None)
