@@ -1,7 +1,8 @@
 """The formats that a field must have to appear in an event in which people may not.
 
 A format is so narrow that a person's full name, an email address or a telephone number does not pass as a value of the
-field. The exceptions are the names of organizations and cities: an organization can be named after a person.
+field. The exceptions are the names of organizations and cities (an organization can be named after a person), and the
+identifiers and words that Partner Center itself fills fields with.
 """
 
 import re
@@ -79,9 +80,11 @@ ORGANIZATION_ID = Format(
     "`msft`, or an identifier as above", lambda value: value == "msft" or IDENTIFIER.accepts(value)
 )
 PARTNER_ID = _text("4 to 9 digits", r"[0-9]{4,9}")
-CRM_ID = _text(
-    "a GUID, or a Salesforce ID",
-    r"(?i:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})|(?:00|a0)[0-9A-Za-z]{13}(?:[A-Z0-5]{3})?",
+_CRM_ID = r"(?i:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})|(?:00|a0)[0-9A-Za-z]{13}(?:[A-Z0-5]{3})?"
+CRM_ID = _text("a GUID, or a Salesforce ID", _CRM_ID)
+PROFILE_ID = _text(
+    "9 digits (D-U-N-S), an ID such as `6-EXAMPLE7`, a GUID, or a Salesforce ID",
+    rf"[0-9]{{9}}|[67]-(?=[0-9]*[A-Z])[A-Z0-9]{{5,12}}|{_CRM_ID}",
 )
 CAMPAIGN_ID = _text(
     "capitals and digits in groups, such as `CMP-12345-X7Q`", r"[A-Z]{2,5}(?=[A-Z-]*[0-9])(?:-[A-Z0-9]{2,10}){1,3}"

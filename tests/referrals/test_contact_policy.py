@@ -136,6 +136,15 @@ def test_warnings_stay_only_about_fields_that_stay() -> None:
     assert {"/salesStage", "/direction", "/customer/ids/*/type"} <= set(data["omitted"] or ())
 
 
+@pytest.mark.parametrize("value", ["+4917012345678", "01701234567", "403-569-8759", "John-Smith-2", "john.smith1"])
+def test_an_id_that_partners_write_is_no_place_for_a_person(value: str) -> None:
+    document = seed()
+    document["customerProfile"]["ids"] = [{"profileType": "External", "id": value}]
+    data = event_of(document, policy="none").data
+    assert data["customer"]["ids"] == [{"type": "External"}]
+    assert "/customer/ids/*/id" in data["omitted"]
+
+
 @pytest.mark.parametrize(
     "value",
     [
