@@ -140,7 +140,7 @@ def test_warnings_stay_only_about_fields_that_stay() -> None:
 def test_an_id_that_partners_write_is_no_place_for_a_person(value: str) -> None:
     document = seed()
     document["customerProfile"]["ids"] = [{"profileType": "External", "id": value}]
-    data = event_of(document, policy="none").data
+    data: Any = event_of(document, policy="none").data
     assert data["customer"]["ids"] == [{"type": "External"}]
     assert "/customer/ids/*/id" in data["omitted"]
 
