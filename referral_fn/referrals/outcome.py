@@ -1,24 +1,22 @@
 """How a request may end."""
 
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 from referral_fn.errors import Finding, Upstream
 from referral_fn.referrals.events import Event
 from referral_fn.referrals.referral_data import ReferralData
 
-RejectReason = Literal[
+REJECT_REASONS = (
     "invalid-request",
     "referral-not-found",
     "upstream-refused",
     "invalid-referral",
     "event-too-large",
     "retries-exhausted",
-]
-REJECT_REASONS: tuple[str, ...] = get_args(RejectReason)
+)
 """Every reason a reject can have."""
 
-DeferReason = Literal[
+DEFER_REASONS = (
     "upstream-denied",
     "mfa-required",
     "upstream-throttled",
@@ -26,9 +24,8 @@ DeferReason = Literal[
     "upstream-timeout",
     "token-unavailable",
     "queue-unavailable",
-]
-DEFER_REASONS: tuple[str, ...] = get_args(DeferReason)
-"""Every reason a deferral can have."""
+)
+"""Every reason for which a referral can be deferred. A backfill's page can be, also for `state-unavailable`."""
 
 
 @dataclass(frozen=True, slots=True)
