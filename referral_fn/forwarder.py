@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -15,11 +15,12 @@ from referral_fn.referrals.events import Event
 from referral_fn.referrals.normalization import normalize
 from referral_fn.referrals.outcome import Deferred, Forwarded, Outcome, Rejected, Unchanged
 from referral_fn.referrals.referral_data import ReferralData
-from referral_fn.referrals.request import ReferralRequest
+from referral_fn.referrals.request import BACKFILL, RECONCILE, ReferralRequest
 from referral_fn.retry import LONGEST_WAIT
 from referral_fn.settings import Settings
 from referral_fn.state.published import Published, annotated
 from referral_fn.telemetry import Stages
+from referral_fn.timestamps import read_utc
 
 if TYPE_CHECKING:
     from referral_fn.state.memory import Memory
@@ -37,6 +38,16 @@ JITTER = 1.08, 1.2
 
 MAX_SPREAD = 900
 """Seconds over which the requests that a pause held up come back at most."""
+
+STALE_ATTEMPTS = 3
+"""How often a request is deferred, by the schedule, because the answer is older than the list: some six minutes in all.
+
+Otherwise it would end with the old version, and nothing asks for the listed one again. Afterwards the answer is taken
+as it is, so that a list whose times differ for good holds up no event.
+"""
+
+_LIST_PRECISION = timedelta(seconds=1)
+"""How much later the list's time of a version may be: it may have fewer digits than the referral's own."""
 
 
 class Forwarder:
@@ -78,6 +89,9 @@ class Forwarder:
     async def _forward(self, request: ReferralRequest, stages: Stages, limit: asyncio.Timeout) -> Outcome:
         try:
             event, upstream = await self._fetch(request, stages)
+            if self._is_stale(request, event):
+                detail = "Partner Center's answer is older than the version that it lists"
+                raise RetryableError("upstream-unavailable", detail, upstream=upstream)
             if self._memory is None:
                 return Forwarded(event, await self._publish(event, stages), upstream)
             return await self._compare_and_publish(self._memory, request, event, upstream, stages, limit)
@@ -101,6 +115,18 @@ class Forwarder:
                 context=request.event_attributes(),
             )
         return event, fetched.upstream
+
+    def _is_stale(self, request: ReferralRequest, event: Event[ReferralData]) -> bool:
+        """Whether the list shows a later version, and it is worth waiting for.
+
+        For what was listed only: a notification's time is not that of the referral, and reconciliation sees what was
+        missed after one.
+        """
+        if request.cause not in {RECONCILE, BACKFILL} or request.republish or not (request.changed_at and event.time):
+            return False
+        if request.attempt >= min(STALE_ATTEMPTS, len(self._settings.deferral_schedule)):
+            return False
+        return read_utc(event.time) + _LIST_PRECISION < request.changed_at
 
     async def _compare_and_publish(
         self,

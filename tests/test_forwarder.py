@@ -17,6 +17,7 @@ from referral_fn.api import problems
 from referral_fn.forwarder import Forwarder
 from referral_fn.referrals.outcome import DEFER_REASONS, REJECT_REASONS, Deferred, Forwarded, Outcome, Rejected
 from referral_fn.referrals.request import ReferralRequest
+from referral_fn.timestamps import utc
 from tests.conftest import OpenWorker
 from tests.documents import seed
 
@@ -82,6 +83,7 @@ async def test_a_referral_is_forwarded(forwarder: Forwarder, bus_queues: Queues,
 )
 async def test_the_delay_of_an_event_is_logged_if_a_change_led_to_it(
     forwarder: Forwarder,
+    stand_ins: Stack,
     request_: ReferralRequest,
     caplog: pytest.LogCaptureFixture,
     cause: str | None,
@@ -90,6 +92,7 @@ async def test_the_delay_of_an_event_is_logged_if_a_change_led_to_it(
 ) -> None:
     caplog.set_level("INFO", "referral_fn")
     changed_at = datetime.now(UTC) - timedelta(minutes=7)
+    stand_ins.partner_center.referrals[request_.referral_id]["updatedDateTime"] = utc(changed_at)
     await forwarder.forward(dataclasses.replace(request_, cause=cause, changed_at=changed_at, republish=republish))
     (logged,) = [json.loads(one.message) for one in caplog.records if "referral.forwarded" in one.message]
     assert logged.get("delay") == (delay and pytest.approx(delay, abs=10))
