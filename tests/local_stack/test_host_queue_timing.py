@@ -58,25 +58,39 @@ async def test_a_renewal_that_keeps_failing_ends_the_host(listen: Listen, status
 
 
 @pytest.mark.parametrize(("batch", "threshold", "most"), [(16, 8, 24), (16, 16, 32), (32, 32, 64)])
-async def test_concurrency_is_limited(listen: Listen, batch: int, threshold: int, most: int) -> None:
+async def test_a_batch_is_taken_only_when_no_more_than_the_threshold_are_worked_on(
+    listen: Listen, batch: int, threshold: int, most: int
+) -> None:
     async with listen(batchSize=str(batch), newBatchThreshold=str(threshold)) as host:
-        release = asyncio.Event()
+        may_end = asyncio.Semaphore(0)
 
         async def behave(_: Call) -> None:
             if len(host.dispatcher.calls) > batch - threshold:  # the first end, so that the next batch is taken
-                await release.wait()
+                await may_end.acquire()
+
+        async def work_on(count: int) -> None:
+            while host.dispatcher.at_once != count:
+                await asyncio.sleep(0.01)
+
+        def polls() -> int:
+            return sum("numofmessages" in query for query in host.queries)
 
         host.dispatcher.behave = behave
         host.refuse("GET", 503, "ServerBusy", of="messages")
         await asyncio.gather(*(host.send(str(number)) for number in range(most + 20)))
         host.refuse("", 0, "")
-        while host.dispatcher.at_once < most:
+        await work_on(most)
+        polls_before = polls()
+        for count in range(most - 1, threshold, -1):
+            may_end.release()
+            await work_on(count)
+            assert polls() == polls_before
+        may_end.release()
+        while polls() == polls_before:
             await asyncio.sleep(0.01)
-        polls = len([query for query in host.queries if "numofmessages" in query])
-        await asyncio.sleep(0.3)  # longer than any pause between polls
-        assert len([query for query in host.queries if "numofmessages" in query]) == polls
         assert host.dispatcher.most_at_once == most
-        release.set()
+        for _ in range(most + batch):
+            may_end.release()
 
 
 async def test_a_function_that_hides_its_own_message_gets_it_again_silently(listen: Listen) -> None:

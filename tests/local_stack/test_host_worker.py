@@ -128,11 +128,13 @@ async def test_calls_wait_for_the_next_worker_while_there_is_none() -> None:
         assert int(await host.call("process")) == await host.worker(3)
 
 
-async def test_a_time_out_kills_the_worker_and_the_other_calls_wait_for_their_own() -> None:
+async def test_a_time_out_kills_the_worker_and_the_other_calls_wait_for_their_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async with probe(time_out=2) as host:
         first = asyncio.create_task(host.call("sleep/60"))
         await under_way(host, "sleep")
-        await asyncio.sleep(1)  # so that their time-outs lie as far apart
+        monkeypatch.setattr(host.dispatcher, "_limits", Limits(3, 0))
         second = asyncio.create_task(host.call("sleep/60"))
         with pytest.raises(TimedOutError):
             await first
