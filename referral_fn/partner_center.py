@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 import aiohttp
 
 from referral_fn import http_call, log
+from referral_fn.credentials.consent_check import RecentReason
 from referral_fn.credentials.token_source import TokenSource
 from referral_fn.errors import PermanentError, RetryableError, Upstream
 from referral_fn.gate import Gate, PauseExchange
@@ -132,8 +133,8 @@ class PartnerCenter:
         self.gate = Gate()
         self.shared_pause: PauseExchange | None = None
         """The pauses that other instances were asked for, where there is a table to share them by."""
-        self.mfa_required: str | None = None
-        """Set to what to do while Partner Center requires multi-factor authentication that the user did not do."""
+        self.mfa_required = RecentReason()
+        """What to do while Partner Center requires multi-factor authentication that the user did not do."""
 
     async def fetch(self, request: ReferralRequest, trace: Trace | None = None) -> Fetched:
         """Fetch a referral, in up to three quick attempts within `REFERRALS_RETRY_BUDGET` seconds.
@@ -184,7 +185,7 @@ class PartnerCenter:
             if token != refused:
                 answer = await self._send(call, token, seconds - (time.monotonic() - started))
         if answer.status not in _DENIED:
-            self.mfa_required = None
+            self.mfa_required.set(None)
         if answer.status == HTTPStatus.OK:
             return answer
         pause = read_retry_after(answer.response.headers.get("Retry-After"))
@@ -240,7 +241,7 @@ class PartnerCenter:
         if status in _REFUSED:
             return PermanentError("upstream-refused", detail, upstream=upstream)
         if answer.requires_mfa:
-            self.mfa_required = MFA_ADVICE
+            self.mfa_required.set(MFA_ADVICE)
             log.error("upstream.mfa-required", **call.log_fields, **upstream)
             return RetryableError("mfa-required", MFA_ADVICE, upstream=upstream, quick=False)
         if status in _DENIED:

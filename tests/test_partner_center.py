@@ -6,6 +6,7 @@ import json
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
@@ -14,6 +15,7 @@ from aiohttp import web
 from azure.core.credentials import AccessToken
 
 from local_stack.stand_ins.serving import serving
+from referral_fn.credentials import consent_check
 from referral_fn.credentials.token_source import TokenSource
 from referral_fn.errors import PermanentError, RetryableError
 from referral_fn.partner_center import MAX_ANSWER, PartnerCenter
@@ -296,7 +298,7 @@ class TestMultiFactorEnforcement:
     ) -> None:
         api.answer = answering(body, 401, headers)
         assert (await outcome(client)).reason == "upstream-denied"
-        assert client.mfa_required is None
+        assert client.mfa_required.current is None
 
     async def test_another_status_with_the_code_is_not_it(self, api: Api, client: PartnerCenter) -> None:
         api.answer = answering({"code": 900421}, 403)
@@ -311,10 +313,19 @@ class TestMultiFactorEnforcement:
             "code": "900421",
             "clientRequestId": api.requests[-1].headers["client-request-id"],
         }
-        assert "consent" in (client.mfa_required or "")
+        assert "consent" in (client.mfa_required.current or "")
         api.answer = answering({}, 404)
         await outcome(client)
-        assert client.mfa_required is None
+        assert client.mfa_required.current is None
+
+    async def test_the_state_for_health_is_forgotten_after_five_minutes_without_a_call(
+        self, api: Api, client: PartnerCenter, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        api.answer = answering({"code": 900421}, 401)
+        await outcome(client)
+        later = time.monotonic() + consent_check.INTERVAL
+        monkeypatch.setattr(consent_check, "time", SimpleNamespace(monotonic=lambda: later))
+        assert client.mfa_required.current is None
 
 
 class TestRetryAfter:

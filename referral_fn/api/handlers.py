@@ -103,8 +103,8 @@ async def health(open_app: OpenApp) -> Response:
         return refusal("health", problems.of_error(error))
     if reason := await app.tokens.check_consent():
         return refusal("health", Problem("consent-lapsed", reason))
-    if app.partner_center.mfa_required:
-        return refusal("health", Problem("consent-lapsed", app.partner_center.mfa_required))
+    if reason := app.partner_center.mfa_required.current:
+        return refusal("health", Problem("consent-lapsed", reason))
     document = {"status": "ok"}
     if app.state and app.state.webhook_watch and (drift := await app.state.webhook_watch.drift()):
         document["webhook"] = drift  # the app works, and what is not announced is found by reconciliation

@@ -1,4 +1,4 @@
-"""Checks that a user's consent is stored and not too old, without asking Entra ID."""
+"""What `/api/health` knows about a user's consent, without asking Entra ID."""
 
 import time
 from datetime import UTC, datetime
@@ -9,13 +9,34 @@ from referral_fn.errors import RetryableError
 from referral_fn.single_flight import SingleFlight
 
 INTERVAL = 300
-"""Seconds for which a result is reused. Health probes come every few seconds, and from anybody."""
+"""Seconds for which a result counts. Health probes come every few seconds, and from anybody."""
 
 WARN_AFTER = 80
 """Days since the consent was last used."""
 
 LAPSES_AFTER = 90
 """Days without use after which a refresh token expires ("Refresh tokens in the Microsoft identity platform")."""
+
+
+class RecentReason:
+    """Why the consent did not work, as seen by the latest attempt of this process; forgotten after `INTERVAL`.
+
+    On Flex Consumption an instance for HTTP functions may live for days on webhooks and health probes, and make no
+    further attempt, which could show that an operator has acted.
+    """
+
+    def __init__(self) -> None:
+        self._reason: str | None = None
+        self._set_at = 0.0
+
+    def set(self, reason: str | None) -> None:
+        """Set the result of an attempt: None if the consent worked."""
+        self._reason, self._set_at = reason, time.monotonic()
+
+    @property
+    def current(self) -> str | None:
+        """The reason, if it is recent."""
+        return self._reason if time.monotonic() - self._set_at < INTERVAL else None
 
 
 class ConsentCheck:

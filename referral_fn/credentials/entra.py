@@ -19,7 +19,7 @@ from azure.core.credentials import AccessToken
 
 from referral_fn import http_call, log
 from referral_fn.credentials import aadsts
-from referral_fn.credentials.consent_check import ConsentCheck
+from referral_fn.credentials.consent_check import ConsentCheck, RecentReason
 from referral_fn.credentials.token_source import TokenSource, make_token_source
 from referral_fn.credentials.vault import Secret, SecretVersion
 from referral_fn.errors import RetryableError
@@ -137,8 +137,8 @@ class AppUserCredential:
     """Tokens of the app on behalf of a user (REFERRALS_AUTH=app-user), from the refresh token of the user's consent."""
 
     def __init__(self, app: AppRegistration, secret: Secret) -> None:
-        self.lapsed: str | None = None
-        """Why the consent no longer works. Reset to None when a token is next obtained."""
+        self.lapsed = RecentReason()
+        """Why the consent no longer works. Reset when a token is next obtained."""
         self._app = app
         self._secret = secret
         self._with_assertion = False
@@ -153,10 +153,10 @@ class AppUserCredential:
             used, answer = await self._redeem_newest(" ".join((*scopes, "offline_access")))
         except RefusedError as error:
             if error.means_lapsed:
-                self.lapsed = str(error)
-                log.error("consent.lapsed", advice=self.lapsed)
+                self.lapsed.set(str(error))
+                log.error("consent.lapsed", advice=str(error))
             raise
-        self.lapsed = None
+        self.lapsed.set(None)
         await self._store(answer.get("refresh_token"), used)
         return _access_token(answer)
 
@@ -228,15 +228,15 @@ class Tokens:
     @property
     def lapsed(self) -> str | None:
         """Why the user's consent no longer works, in mode `app-user`, as far as this process knows."""
-        return self._user.lapsed if self._user else None
+        return self._user.lapsed.current if self._user else None
 
     async def check_consent(self) -> str | None:
         """Why no token for Partner Center can be had, in mode `app-user`: from this process, or else from Key Vault.
 
         Cheap enough for a health probe: Key Vault is asked at most every five minutes, and Entra ID never.
         """
-        if self.lapsed or not self._consent_check:
-            return self.lapsed
+        if (reason := self.lapsed) or not self._consent_check:
+            return reason
         return await self._consent_check.reason()
 
     async def close(self) -> None:

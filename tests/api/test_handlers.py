@@ -10,6 +10,7 @@ import pytest
 
 from referral_fn.api import handlers
 from referral_fn.api.handlers import Response
+from referral_fn.credentials.consent_check import RecentReason
 from referral_fn.errors import RetryableError
 from referral_fn.queues.base import Message
 from referral_fn.referrals.outcome import Deferred, Outcome, Rejected
@@ -49,7 +50,7 @@ class FakeTokens:
 
 @dataclass
 class FakePartnerCenter:
-    mfa_required: str | None = None
+    mfa_required: RecentReason = field(default_factory=RecentReason)
 
 
 @dataclass
@@ -202,6 +203,7 @@ async def test_health_is_503_when_the_consent_lapsed_or_lacks_multi_factor_authe
 ) -> None:
     app.tokens.reason = "the secret does not exist"
     assert problem_of(await handlers.health(open_app))["detail"] == "the secret does not exist"
-    app.tokens.reason, app.partner_center.mfa_required = None, "sign in with multi-factor authentication"
+    app.tokens.reason = None
+    app.partner_center.mfa_required.set("sign in with multi-factor authentication")
     response = await handlers.health(open_app)
     assert (response.status, problem_of(response)["detail"]) == (503, "sign in with multi-factor authentication")

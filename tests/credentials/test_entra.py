@@ -1,13 +1,15 @@
 """The two kinds of token from Entra ID, and its refusals, against the stand-ins."""
 
 import asyncio
+import time
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from local_stack.stand_ins.entra import USER
-from referral_fn.credentials import aadsts, entra
+from referral_fn.credentials import aadsts, consent_check, entra
 from referral_fn.credentials.token_source import TokenSource
 from referral_fn.errors import RetryableError
 from tests.credentials.conftest import PARTNER_CENTER, SECRET, Cloud
@@ -158,6 +160,20 @@ async def test_a_revoked_consent_is_reported_as_lapsed_until_a_new_one_works(clo
     cloud.vault.store(SECRET, cloud.entra.new_refresh_token())
     assert await tokens.partner_center.token(PARTNER_CENTER)
     assert tokens.lapsed is None
+
+
+async def test_a_lapsed_consent_is_forgotten_after_five_minutes_in_which_nobody_asked_for_a_token(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens = cloud.tokens("app-user")
+    cloud.entra.revoke()
+    with pytest.raises(RetryableError):
+        await tokens.partner_center.token(PARTNER_CENTER)
+    now = time.monotonic()
+    monkeypatch.setattr(consent_check, "time", SimpleNamespace(monotonic=lambda: now + consent_check.INTERVAL - 5))
+    assert await tokens.check_consent() == aadsts.advice("50173")
+    monkeypatch.setattr(consent_check, "time", SimpleNamespace(monotonic=lambda: now + consent_check.INTERVAL))
+    assert await tokens.check_consent() is None
 
 
 async def test_a_refresh_token_that_cannot_be_stored_is_logged_and_does_no_harm(
