@@ -264,7 +264,7 @@ async def report(one: Run, seconds: float) -> Figures:
         "of these, more than failures explain": max(0, ledger.without_predecessor - explained),
         "requests that ended as unchanged": platform.logged["referral.unchanged"],
         "reconciliations": platform.logged["reconcile.finished"],
-        "reconciliations that failed": platform.logged["reconcile.failed"],
+        "reconciliations that failed": platform.reasons.get("reconcile.failed", {"": 0}),
         "changes logged as missed": platform.logged["referral.missed"],
         "calls to Partner Center": len(one.world.stack.partner_center.calls),
         "deferrals": platform.logged["referral.deferred"],

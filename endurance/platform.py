@@ -14,7 +14,7 @@ LEASE = 10
 """Seconds, for the ten minutes of a message's lease. Each renewal, at half of it, costs the queue service a call."""
 
 _HOST_OPTIONS = ("--lease", str(LEASE), "--restart-wait", "1")
-_EVENT = re.compile(r'"event":"([a-z.-]+)"')
+_EVENT = re.compile(r'"event":"([a-z.-]+)"(?:,"reason":"([a-z-]+)")?')
 
 
 class Platform:
@@ -32,6 +32,9 @@ class Platform:
         self.peak_memory = 0
         """The highest peak memory of a worker in bytes."""
         self.logged: Counter[str] = Counter()
+        """By name, how many log events."""
+        self.reasons: dict[str, Counter[str]] = {}
+        """By name, the reasons of those that begin with one."""
 
     async def __aenter__(self) -> Self:
         self._running = asyncio.create_task(self._run())
@@ -87,8 +90,10 @@ class Platform:
             self.peak_memory = max(self.peak_memory, self.host.peak_memory)
 
     def _hear(self, line: str) -> None:
-        for event in _EVENT.findall(line):
+        for event, reason in _EVENT.findall(line):
             self.logged[event] += 1
+            if reason:
+                self.reasons.setdefault(event, Counter())[reason] += 1
         if "Executed 'Functions." in line and "(Failed" in line:
             self.logged["failed invocations"] += 1
 
