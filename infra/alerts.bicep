@@ -79,6 +79,25 @@ var appQueries = [
     query: loadTextContent('queries/freshness.kql')
   }
   {
+    // Three runs an hour apart; one that fails now and then is made up for by the next
+    name: 'reconcile'
+    title: 'Reconciliation fails again and again: changes without a notification are not found'
+    advice: 'Its log event says why: reconcile.failed. referral-fn reconcile --dry-run shows it, too.'
+    severity: 2
+    window: 'P1D'
+    resolves: true
+    query: loadTextContent('queries/reconcile.kql')
+  }
+  {
+    name: 'backfill'
+    title: 'A backfill has stopped'
+    advice: 'Its log event says why: backfill.failed. Start another one: it requests only what is missing.'
+    severity: 3
+    window: 'PT30M'
+    resolves: false
+    query: loadTextContent('queries/backfill.kql')
+  }
+  {
     name: 'missed'
     title: 'Referrals changed, and no notification announced it'
     advice: 'They were found and requested. See whether the webhook works: referral-fn webhook test.'

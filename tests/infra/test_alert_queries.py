@@ -18,7 +18,7 @@ from azure.core.credentials import AccessToken
 from azure.core.exceptions import ClientAuthenticationError
 
 from local_stack.stack import Stack
-from local_stack.stand_ins.partner_center import Fault
+from local_stack.stand_ins.partner_center import LIST, Fault
 from local_stack.stand_ins.webhooks import notification
 from referral_fn.credentials import token_source
 from referral_fn.errors import RetryableError
@@ -109,6 +109,19 @@ async def deferred(app: App, first_seen: float) -> tuple[str, list[Row]]:
     await app.queues.requests.send(json.dumps({"referralId": referral_id, "attempt": 1, "firstSeen": seen_at}))
     await app.host.says('"event":"referral.deferred"')
     return referral_id, traces(app.host.log)
+
+
+async def reconciled(app: App) -> list[Row]:
+    """The log after one more run of the timer."""
+
+    async def runs() -> int:
+        return len(traces(app.host.log, "reconcile.failed", "reconcile.finished"))
+
+    before = await runs()
+    async with app.session.post(f"{app.host.url}/admin/functions/reconcile", json={}) as answer:
+        assert answer.status == 202
+    await until(runs, before + 1)
+    return traces(app.host.log)
 
 
 async def test_an_ordinary_day_fires_nothing(app: App) -> None:
@@ -229,17 +242,33 @@ async def test_missed_referrals_and_a_registration_elsewhere_fire(start_app: Sta
     stack.webhooks.registration = registration | {"SignatureTokenToMsSignatureHeader": True}
     settings = {"WEBHOOK_API": stack.partner_center_url, "WEBHOOK_URL": "https://app.example.com/hook"}
     async with start_app(STATE_URL=await stack.fresh_table(), **settings) as app:
+        await reconciled(app)  # the first run reports nothing as missed
         updated_at = utc(datetime.now(UTC) - timedelta(minutes=20))
         referral_id = str(uuid.uuid4())
         stack.partner_center.referrals[referral_id] = seed(id=referral_id, updatedDateTime=updated_at)
-        async with app.session.post(f"{app.host.url}/admin/functions/reconcile", json={}) as answer:
-            assert answer.status == 202
+        await reconciled(app)
         await app.host.says('"event":"webhook.drifted"')
         log = traces(app.host.log)
     stack.webhooks.registration = None
     assert fires("missed", log) and fires("drifted", log)
     others = [line for line in log if json.loads(line[0])["event"] not in {"referral.missed", "webhook.drifted"}]
     assert others and not fires("missed", others) and not fires("drifted", others)
+
+
+async def test_reconciliation_that_fails_three_times_in_a_row_and_a_stopped_backfill_fire(
+    start_app: StartApp, stack: Stack
+) -> None:
+    stack.partner_center.faults[LIST] = Fault("status", status=404)
+    async with start_app(STATE_URL=await stack.fresh_table()) as app:
+        assert [fires("reconcile", await reconciled(app)) for _ in range(3)] == [False, False, True]
+        assert not fires("backfill", traces(app.host.log))
+        await app.post("backfills", {})
+        await app.host.says('"event":"backfill.failed"')
+        assert fires("backfill", traces(app.host.log))
+        stack.partner_center.faults.clear()
+        log = await reconciled(app)
+    assert not fires("reconcile", log), "it is complete again"
+    assert fires("reconcile", [(line.replace('"isComplete":true', '"isComplete":false'),) for (line,) in log])
 
 
 @pytest.mark.e2e

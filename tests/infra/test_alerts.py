@@ -11,7 +11,7 @@ from tests.contract import CONTRACTS, PATH
 from tests.infra.bicep import INFRA, ROOT, declarations, deployed, text
 from tests.infra.queries import ALERTS, QUERIES, TABLES
 
-REPORTS_ONCE = {"rejects", "missed", "poison"}
+REPORTS_ONCE = {"rejects", "backfill", "missed", "poison"}
 """Alerts that mail for each new row. All others are about a state, and resolve themselves when it ends."""
 
 
@@ -62,7 +62,8 @@ def test_alerts_look_back_for_longer_than_a_row_takes_to_arrive() -> None:
     (rules,) = deployed("Microsoft.Insights/scheduledQueryRules")
     assert rules.properties["properties.evaluationFrequency"] == "'PT15M'"
     longer = {name: alert.window for name, alert in ALERTS.items() if alert.window != "PT30M"}
-    assert longer == {"oldest-request": "P2D", "freshness": "PT6H", "drifted": "PT2H", "standstill": "P1D"}
+    days = {"oldest-request": "P2D", "reconcile": "P1D", "standstill": "P1D"}
+    assert longer == {**days, "freshness": "PT6H", "drifted": "PT2H"}
 
 
 def test_alerts_that_report_something_once_do_not_resolve_themselves() -> None:
