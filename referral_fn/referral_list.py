@@ -110,7 +110,7 @@ def _read(answer: Answer) -> Page:
         case {"value": [*items]}:
             referrals = tuple(listed for item in items if (listed := _listed(item)))
             return Page(referrals, _skip_token(document.get("@odata.nextLink")))
-    raise PermanentError("invalid-list", "Partner Center's answer is not a list", upstream=answer.upstream)
+    raise RetryableError("upstream-unavailable", "Partner Center's answer is not a list", upstream=answer.upstream)
 
 
 def _listed(item: Any) -> Listed | None:

@@ -70,6 +70,16 @@ async def test_an_unsupported_query_is_refused_with_its_status(referral_list: Re
     assert (raised.value.reason, raised.value.upstream["status"]) == ("upstream-refused", 400)
 
 
+@pytest.mark.parametrize("document", [{"error": "busy"}, {"value": None}, [], None])
+async def test_an_answer_that_is_no_list_may_be_one_at_the_next_attempt(
+    referral_list: ReferralList, stand_ins: Stack, monkeypatch: pytest.MonkeyPatch, document: Any
+) -> None:
+    monkeypatch.setattr(stand_ins.partner_center.listing, "answer", lambda *_: document)
+    with pytest.raises(RetryableError, match="not a list") as raised:
+        await walk(referral_list)
+    assert raised.value.reason == "upstream-unavailable"
+
+
 async def test_a_throttled_list_closes_the_gate_for_all_calls(referral_list: ReferralList, stand_ins: Stack) -> None:
     stand_ins.partner_center.faults[LIST] = Fault("status", 429, retry_after="30", times=1)
     for calls in (1, 1):
