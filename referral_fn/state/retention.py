@@ -1,4 +1,4 @@
-"""Removes the rows of referrals that were closed long ago."""
+"""Removes the rows of referrals that were closed long ago, and of backfills that ended long ago."""
 
 import asyncio
 from collections.abc import Sequence
@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from referral_fn import log
 from referral_fn.errors import RetryableError
+from referral_fn.state.backfill_runs import PARTITION as BACKFILLS
 from referral_fn.state.memory import ROW
 from referral_fn.state.table import ConflictError, Row, Table
 from referral_fn.timestamps import utc
@@ -23,7 +24,7 @@ CONCURRENCY = 16
 
 
 class Retention:
-    """Removes rows whose referral is closed and whose last event is older than the setting says."""
+    """Removes rows last written before the setting's days whose referral is closed, or whose backfill has ended."""
 
     def __init__(self, table: Table, days: int) -> None:
         self._table = table
@@ -63,7 +64,9 @@ class Retention:
 
     def _condition(self, began: datetime) -> str:
         before = began - self._age
-        return f"RowKey eq '{ROW}' and Status eq 'Closed' and Timestamp lt datetime'{before:%Y-%m-%dT%H:%M:%SZ}'"
+        closed = f"RowKey eq '{ROW}' and Status eq 'Closed'"
+        ended = f"PartitionKey eq '{BACKFILLS}' and (State eq 'finished' or State eq 'failed')"
+        return f"(({closed}) or ({ended})) and Timestamp lt datetime'{before:%Y-%m-%dT%H:%M:%SZ}'"
 
     async def _save(self, began: datetime, continuation: str | None) -> None:
         """Write down where the search goes on, for the run after one that dies."""

@@ -16,6 +16,7 @@ from referral_fn import http_call
 from referral_fn.credentials.token_source import TokenSource
 from referral_fn.errors import RetryableError
 from referral_fn.http_call import Response
+from referral_fn.state.backfill_runs import PARTITION, BackfillRuns
 from referral_fn.state.memory import ROW
 from referral_fn.state.retention import Retention
 from referral_fn.state.table import ConflictError, Row, StorageTable
@@ -136,6 +137,25 @@ async def test_rows_of_referrals_closed_long_ago_are_removed_once_a_day(
     await Retention(table, days=-1).run_if_due()
     (left,) = await every_row(table, f"RowKey eq '{ROW}'")
     assert left.values["Status"] == "Active"
+
+
+async def test_rows_of_backfills_that_ended_long_ago_are_removed(
+    table: StorageTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = BackfillRuns(table)
+    for state in ("running", "finished", "failed"):
+        run = await runs.start(str(uuid.uuid4()))
+        read = await runs.read(run.id)
+        assert read is not None
+        await runs.save(read, state=state)
+    await table.save("other", "row", {"State": "failed"}, etag=None)
+    await Retention(table, days=1).run_if_due()
+    assert len(await every_row(table, f"PartitionKey eq '{PARTITION}'")) == 3
+    monkeypatch.setattr("referral_fn.state.retention.EVERY", timedelta(0))
+    await Retention(table, days=-1).run_if_due()
+    (left,) = await every_row(table, f"PartitionKey eq '{PARTITION}'")
+    assert left.values["State"] == "running"
+    assert await table.get("other", "row") is not None
 
 
 async def test_a_table_that_does_not_exist_is_named(table: StorageTable, stack: Stack) -> None:
