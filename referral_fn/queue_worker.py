@@ -11,12 +11,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from referral_fn import log
-from referral_fn.errors import RetryableError
+from referral_fn.errors import PermanentError, RetryableError
 from referral_fn.forwarder import TIME_LIMIT, Forwarder
 from referral_fn.queues.base import Message, Queue
 from referral_fn.referrals import messages
 from referral_fn.referrals.backfill_page import BackfillPage
-from referral_fn.referrals.outcome import Deferred, Outcome, Rejected
+from referral_fn.referrals.outcome import REJECT_REASONS, Deferred, Outcome, Rejected
 from referral_fn.referrals.request import InvalidRequestError, ReferralRequest, read_queued
 from referral_fn.settings import Settings
 
@@ -127,13 +127,15 @@ class QueueWorker:
         """Take a page of a backfill to its end, or to its next part. Returns None when nothing is left to do for it."""
         if self._backfiller is None:
             return Rejected("invalid-request", "a backfill needs the table that STATE_URL names")
+        if delivery.is_last:
+            return Rejected("retries-exhausted", LAST_DELIVERY)
         schedule = self._settings.deferral_schedule
         try:
-            if delivery.is_last:
-                await self._backfiller.fail(page, LAST_DELIVERY)
-                return Rejected("retries-exhausted", LAST_DELIVERY)
             async with _limit(TIME_LIMIT):
                 await self._backfiller.process(page)
+        except PermanentError as error:
+            reason = error.reason if error.reason in REJECT_REASONS else "upstream-refused"
+            return Rejected(reason, str(error), upstream=error.upstream)
         except RetryableError as error:
             delay = max(schedule[min(page.attempt, len(schedule) - 1)], error.retry_after or 0)
             return Deferred(delay, error.reason, str(error), error.upstream, error.attempt_consumed)
@@ -146,9 +148,9 @@ class QueueWorker:
                 await self._defer(outcome, request, attempt, delivery)
                 return
             outcome = Rejected("retries-exhausted", f"{outcome.reason}: {outcome.detail}", upstream=outcome.upstream)
+        if isinstance(outcome, Rejected):
             if isinstance(request, BackfillPage) and self._backfiller:
                 await self._backfiller.fail(request, outcome.detail)
-        if isinstance(outcome, Rejected):
             await self._reject(outcome, request if isinstance(request, ReferralRequest) else None, delivery)
 
     async def _defer(self, outcome: Deferred, request: Request, attempt: int, delivery: Delivery) -> None:

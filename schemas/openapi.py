@@ -159,11 +159,15 @@ def _start_backfill() -> dict[str, Any]:
         "operationId": "startBackfill",
         "tags": ["operations"],
         "summary": "Load everything that Partner Center lists",
-        "description": "Requests each listed referral that was not published yet, page by page. Only with `STATE_URL`.",
+        "description": "Requests each listed referral that was not published yet, or with `all` every one, page by "
+        "page. Only with `STATE_URL`.",
         "security": _KEYED,
         "requestBody": body(
             {"$ref": "#/components/schemas/BackfillRequest"},
-            {"active": {"summary": "Active referrals only.", "value": {"status": "Active"}}},
+            {
+                "active": {"summary": "Active referrals only.", "value": {"status": "Active"}},
+                "all": {"summary": "Everything once more.", "value": {"all": True}},
+            },
             required=False,
         ),
         "responses": {

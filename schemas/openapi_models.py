@@ -130,13 +130,18 @@ def _backfills() -> dict[str, Any]:
     return {
         "BackfillRequest": {
             "type": "object",
-            "description": "Which referrals; without a body or with an empty object, all.",
+            "description": "Which referrals; without a body or with an empty object, all that were not published.",
             "additionalProperties": False,
             "properties": {
                 "status": {**_TEXT, "pattern": "^[A-Za-z]{1,32}$", "description": "Those of this status."},
                 "since": {**_TIME, "description": "Those that were updated then or later."},
+                "all": {
+                    "type": "boolean",
+                    "default": False,
+                    "description": "Also those that were published. They are published again, with the same IDs.",
+                },
             },
-            "examples": [{"status": "Active"}],
+            "examples": [{"status": "Active"}, {"all": True}],
         },
         "Backfill": {
             "type": "object",
@@ -147,7 +152,10 @@ def _backfills() -> dict[str, Any]:
                 "status": {**_TEXT, "examples": ["running", "finished", "failed"], "description": "How it is."},
                 "pages": {**_COUNT, "description": "Pages of the list that are done."},
                 "listed": {**_COUNT, "description": "Referrals on these pages that were asked for."},
-                "requested": {**_COUNT, "description": "How many of them had not been published, and were requested."},
+                "requested": {
+                    **_COUNT,
+                    "description": "How many of them were requested: those not published yet, or with `all` every one.",
+                },
                 "startedAt": {**_TIME, "description": "When it started."},
                 "updatedAt": {**_TIME, "description": "When it last came further."},
                 "detail": {**_TEXT, "description": "Why it failed."},

@@ -1,5 +1,6 @@
 """Backfill: every listed referral is requested once or more, wherever workers die, and however often pages come."""
 
+import asyncio
 import json
 import uuid
 from collections import deque
@@ -18,6 +19,7 @@ from referral_fn.queues.base import Message
 from referral_fn.referral_list import Listed, Page, Query
 from referral_fn.referrals.backfill_page import BackfillPage
 from referral_fn.referrals.outcome import Deferred, Outcome
+from referral_fn.referrals.rejects import Reject, read_part
 from referral_fn.referrals.request import ReferralRequest, read_queued
 from referral_fn.settings import read_settings
 from referral_fn.state.backfill_runs import PARTITION, BackfillRuns
@@ -47,6 +49,7 @@ class World:
     queries: list[Query] = field(default_factory=list)
     failure: Exception | None = None
     repeats_token: bool = False
+    queue_is_down: bool = False
     steps_left: int = 10**6
 
     def __post_init__(self) -> None:
@@ -62,6 +65,7 @@ class World:
     async def page(self, query: Query, skip_token: str | None = None) -> Page:
         self.step()
         self.queries.append(query)
+        await asyncio.sleep(0)  # others go on meanwhile
         if self.failure:
             raise self.failure
         start = int(skip_token or 0)
@@ -71,6 +75,8 @@ class World:
 
     async def put(self, message: Message, *, delay: float = 0) -> None:
         self.step()
+        if self.queue_is_down:
+            raise RetryableError("queue-unavailable", "the queue is down")
         self.queue.append((message.body, delay))
 
     async def forward(self, request: ReferralRequest) -> Outcome:
@@ -96,6 +102,13 @@ class World:
     def pages(self) -> list[tuple[BackfillPage, float]]:
         read = [(read_queued(body), delay) for body, delay in self.queue]
         return [(message, delay) for message, delay in read if isinstance(message, BackfillPage)]
+
+    def put_back(self) -> None:
+        """Put the only reject back, as `replay` does."""
+        part = read_part(json.dumps(self.rejects.pop()).encode())
+        assert part is not None
+        assert not self.rejects
+        self.queue.append((Reject((part,)).restore().body, 0))
 
     async def run(self, run_id: str) -> dict[str, Any]:
         run = await self.backfiller.runs.read(run_id)
@@ -154,12 +167,40 @@ async def test_what_was_published_is_not_requested() -> None:
     assert (await world.run(run.id))["requested"] == 3
 
 
+async def test_what_was_published_is_requested_and_published_again_if_asked_for() -> None:
+    world = World([listed(number) for number in range(4)])
+    values = {"EventId": "x", "Key": "00", "Fields": "{}", "Attributes": "{}", "Sequence": utc(NOW)}
+    world.table.put(world.referrals[2].referral_id, ROW, values)
+    await world.backfiller.start(republish=True)
+    await world.deliver()
+    requests = [read_queued(body) for body, _ in world.queue]
+    assert [request.republish for request in requests] == [True] * 4
+    await world.drain()
+    assert world.requested == ids(world.referrals)
+
+
 async def test_only_what_was_asked_for_is_requested() -> None:
     world = World([listed(1), listed(2, 9), listed(3, 1, "Closed"), listed(4, 1)])
     await world.backfiller.start(status="New", since=NOW - timedelta(days=2))
     await world.drain()
     assert world.requested == ids([world.referrals[0], world.referrals[3]])
-    assert {query.condition for query in world.queries} == {"status eq 'New'"}
+
+
+async def test_a_referral_whose_status_changes_meanwhile_moves_no_other_off_the_pages() -> None:
+    class Filtered(World):
+        async def page(self, query: Query, skip_token: str | None = None) -> Page:
+            status = (query.condition or "''").split("'")[1]
+            rows = [one for one in self.referrals if not status or one.status == status]
+            start = int(skip_token or 0)
+            end = start + self.page_size
+            return Page(tuple(rows[start:end]), str(end) if end < len(rows) else None)
+
+    world = Filtered([listed(number) for number in range(6)])
+    await world.backfiller.start(status="New")
+    await world.deliver()
+    world.referrals[0] = listed(0, status="Active")
+    await world.drain()
+    assert world.requested == ids(world.referrals)
 
 
 @given(st.integers(0, 20), st.integers(1, 7), st.lists(st.integers(0, 25), max_size=8), st.booleans())
@@ -220,7 +261,7 @@ async def test_a_page_that_is_delivered_before_the_row_says_so_waits(
     assert (await world.run(run.id))["status"] == "finished"
 
 
-async def test_a_page_that_fails_for_a_while_is_put_off_by_the_schedule() -> None:
+async def test_a_page_that_fails_for_a_while_is_deferred_by_the_schedule() -> None:
     world = World([listed(1)], failure=RetryableError("upstream-throttled", "pause", retry_after=70))
     await world.backfiller.start()
     await world.deliver()
@@ -234,11 +275,12 @@ async def test_a_page_that_fails_for_good_ends_the_run_and_its_message_goes_on()
     for _ in range(9):
         await world.deliver()
     assert not world.queue
-    (reject,) = world.rejects
-    assert reject["data"]["reason"] == "retries-exhausted"
+    assert [reject["data"]["reason"] for reject in world.rejects] == ["retries-exhausted"]
     assert (await world.run(run.id))["detail"] == "upstream-timeout: no answer"
+    world.put_back()
+    await world.deliver()
+    assert not world.rejects
     world.failure = None
-    world.queue.append((reject["data"]["message"]["text"].encode(), 0))
     await world.drain()
     assert world.requested == ids(world.referrals)
     assert (await world.run(run.id))["status"] == "finished"
@@ -279,7 +321,7 @@ async def test_a_page_whose_last_requested_referral_is_gone_starts_over() -> Non
 
 @pytest.mark.parametrize("count", [1, 10])
 @pytest.mark.parametrize("values", MALFORMED)
-async def test_a_run_whose_row_is_malformed_has_no_more_pages(
+async def test_a_page_whose_run_has_a_malformed_row_is_rejected(
     values: dict[str, Any], count: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     world = World([listed(1)])
@@ -287,7 +329,21 @@ async def test_a_run_whose_row_is_malformed_has_no_more_pages(
     world.table.put(PARTITION, run.id, values)
     await world.deliver(count=count)
     assert not world.queue
+    assert [reject["data"]["reason"] for reject in world.rejects] == [
+        "invalid-request" if count == 1 else "retries-exhausted"
+    ]
     assert "state.unavailable" in caplog.text
+    assert "backfill.repeated" not in caplog.text
+
+
+async def test_a_page_whose_run_has_no_row_is_rejected() -> None:
+    world = World([listed(1)])
+    run = await world.backfiller.start()
+    del world.table.rows[PARTITION, run.id]
+    await world.deliver()
+    assert not world.queue
+    (reject,) = world.rejects
+    assert (reject["data"]["reason"], "no row" in reject["data"]["detail"]) == ("invalid-request", True)
 
 
 @pytest.mark.parametrize("repeats", [True, False])
@@ -301,11 +357,65 @@ async def test_a_runaway_ends(monkeypatch: pytest.MonkeyPatch, repeats: bool) ->
     assert ("repeats" if repeats else "more than 3 pages") in document["detail"]
 
 
-async def test_a_refused_list_ends_the_run() -> None:
-    world = World(failure=PermanentError("upstream-refused", "answered 400", upstream=Upstream(status=400)))
+@pytest.mark.parametrize("length", [1, 2, 3, 10])
+@pytest.mark.parametrize("start", [1, 20])
+async def test_skip_tokens_that_come_again_end_a_run_that_never_goes_fast(start: int, length: int) -> None:
+    class Circle(World):
+        async def page(self, query: Query, skip_token: str | None = None) -> Page:
+            self.queries.append(query)
+            number = int(skip_token or 0)
+            return Page((), str(start if number == start + length - 1 else number + 1))
+
+    world = Circle()
     run = await world.backfiller.start()
+    await world.deliver()
+    while world.queue:
+        ((_, delay),) = world.pages()
+        assert delay >= 1
+        await world.deliver()
+    assert "repeats" in (await world.run(run.id))["detail"]
+    assert len(world.queries) <= 3 * (start + length)
+
+
+async def test_a_refused_list_ends_the_run_and_its_message_goes_on() -> None:
+    refusal = PermanentError("upstream-refused", "answered 400", upstream=Upstream(status=400))
+    world = World([listed(number) for number in range(9)])
+    run = await world.backfiller.start()
+    await world.deliver()
+    world.failure = refusal
     await world.drain()
     assert (await world.run(run.id))["status"] == "failed"
+    (reject,) = world.rejects
+    assert reject["data"]["reason"] == "upstream-refused"
+    assert reject["data"]["upstream"] == {"status": 400}
+    world.failure = None
+    world.put_back()
+    await world.drain()
+    assert world.requested == ids(world.referrals)
+    assert (await world.run(run.id))["status"] == "finished"
+
+
+async def test_a_run_whose_first_message_is_refused_has_failed() -> None:
+    world = World([listed(1)], queue_is_down=True)
+    with pytest.raises(RetryableError):
+        await world.backfiller.start()
+    ((partition, run_id),) = world.table.rows
+    assert partition == PARTITION
+    document = await world.run(run_id)
+    assert (document["status"], document["detail"]) == ("failed", "queue-unavailable: the queue is down")
+
+
+async def test_two_workers_at_one_page_leave_one_chain() -> None:
+    world = World([listed(number) for number in range(12)])
+    run = await world.backfiller.start()
+    world.queue.append(world.queue[0])
+    while world.queue:
+        bodies = [body for body, _ in world.queue]
+        world.queue.clear()
+        pages = [body for body in bodies if isinstance(read_queued(body), BackfillPage)]
+        await asyncio.gather(*[world.worker.process(Delivery(body, "message")) for body in pages])
+    assert (await world.run(run.id))["status"] == "finished"
+    assert len(world.queries) == 5, "both read the first page, and one of them goes on"
 
 
 async def test_a_page_that_kills_its_worker_is_given_up() -> None:

@@ -30,8 +30,8 @@ async def start(open_app: OpenApp, headers: Mapping[str, str], body: bytes) -> R
     if is_missing(headers, body) and "transfer-encoding" in headers:
         return refusal(name, Problem("length-required", "send the body with a Content-Length, not chunked"))
     try:
-        status, since = _read(body)
-        run = await _backfiller(open_app).start(status=status, since=since)
+        status, since, republish = _read(body)
+        run = await _backfiller(open_app).start(status=status, since=since, republish=republish)
     except _Refused as error:
         return refusal(name, problems.of_error(error))
     location = {"Location": f"/api/backfills/{run.id}"}
@@ -57,26 +57,29 @@ def _backfiller(open_app: OpenApp) -> "Backfiller":
     return state.backfiller
 
 
-def _read(body: bytes) -> tuple[str | None, datetime | None]:
-    """The status and the time that a body asks for.
+def _read(body: bytes) -> tuple[str | None, datetime | None, bool]:
+    """The status and the time that a body asks for, and whether what was published is wanted, too.
 
     Raises:
         InvalidRequestError: it is no JSON object of these, or too large.
     """
     if not body:
-        return None, None
+        return None, None, False
     if len(body) > MAX_BODY:
         raise InvalidRequestError("", f"must have at most {MAX_BODY} bytes", "request-too-large")
     try:
         document = strict_json.loads(body)
     except strict_json.InvalidJSONError as error:
         raise InvalidRequestError("", str(error)) from None
-    if not isinstance(document, dict) or document.keys() - {"status", "since"}:
-        raise InvalidRequestError("", "must be a JSON object with status, since, both or neither")
+    if not isinstance(document, dict) or document.keys() - {"status", "since", "all"}:
+        raise InvalidRequestError("", "must be a JSON object with any of status, since and all")
     status = document.get("status")
     if "status" in document and not (isinstance(status, str) and STATUS.fullmatch(status)):
         raise InvalidRequestError("/status", "must be a referral's status, such as New")
+    republish = document.get("all", False)
+    if not isinstance(republish, bool):
+        raise InvalidRequestError("/all", "must be true or false")
     try:
-        return status, read_utc(document["since"]) if "since" in document else None
+        return status, read_utc(document["since"]) if "since" in document else None, republish
     except ValueError as error:
         raise InvalidRequestError("/since", str(error)) from None

@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("--status", type=_status, help="only referrals of this status, such as Active")
     parser.add_argument("--since", type=moment, help="only those updated at this time or later (ISO 8601, UTC)")
+    parser.add_argument("--all", action="store_true", help="also those that were published, which are published again")
     parser.add_argument("--run", metavar="ID", help="follow this run, and start none")
     parser.add_argument("--no-wait", action="store_true", help="do not follow it to its end")
     parser.add_argument("--json", action="store_true", help="print the run as JSON")
@@ -43,7 +44,7 @@ async def run(options: argparse.Namespace) -> int:
         if options.run:
             current = await _read(backfiller, options.run)
         else:
-            current = await backfiller.start(status=options.status, since=options.since)
+            current = await backfiller.start(status=options.status, since=options.since, republish=options.all)
             output.note(f"Run {current.id} has started. Ctrl-C ends only this display; --run {current.id} resumes it.")
         if not options.no_wait:
             current = await _follow(backfiller, current)

@@ -11,9 +11,9 @@ from referral_fn.queues.base import Message
 from referral_fn.timestamps import read_utc, utc
 
 STATUS = re.compile(r"[A-Za-z]{1,32}", re.ASCII)
-"""A status as it goes into a filter: letters only, so that it cannot be more than a value."""
+"""A referral's status: one word."""
 
-_OPTIONAL = ("skipToken", "status", "since", "after")
+_OPTIONAL = ("skipToken", "status", "since", "after", "ticket", "milestone")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,12 @@ class BackfillPage:
     """The last referral of the page that was taken already; empty if none was."""
     attempt: int = 0
     """How many attempts at this page have failed and were deferred."""
+    ticket: str = ""
+    """Identifies this message and its copies among those for the same page; empty in a run's first one."""
+    milestone: str = ""
+    """Hash of the skip token of an earlier page, which must not come again; empty on the first page."""
+    republish: bool = False
+    """Whether to publish again what was published already."""
 
     def message(self) -> Message:
         """The message that asks for this page."""
@@ -44,6 +50,9 @@ class BackfillPage:
             "since": utc(self.since),
             "after": self.after or None,
             "attempt": self.attempt,
+            "ticket": self.ticket or None,
+            "milestone": self.milestone or None,
+            "republish": self.republish or None,
         }
         present = {name: value for name, value in members.items() if value is not None}
         return Message(strict_json.dumps({"backfill": present}), session=self.run_id, correlation=self.run_id)
@@ -57,9 +66,20 @@ class BackfillPage:
         """
         match members:
             case {"run": str(run), "page": int(number), "attempt": int(attempt)} if number >= 0 and attempt >= 0:
-                token, status, since, after = (members.get(name) for name in _OPTIONAL)
-                is_valid = all(value is None or isinstance(value, str) for value in (token, status, since, after))
+                optional = {name: members.get(name) for name in _OPTIONAL}
+                token, status, since, after, ticket, milestone = optional.values()
+                is_valid = all(value is None or isinstance(value, str) for value in optional.values())
                 if is_valid and (status is None or STATUS.fullmatch(status)):
-                    moment = read_utc(since) if since else None
-                    return cls(str(uuid.UUID(run)), number, token, status, moment, after or "", attempt)
-        raise ValueError(f"must have run, page and attempt, and may have {', '.join(_OPTIONAL)}")
+                    return cls(
+                        str(uuid.UUID(run)),
+                        number,
+                        token,
+                        status,
+                        read_utc(since) if since else None,
+                        after or "",
+                        attempt,
+                        ticket or "",
+                        milestone or "",
+                        members.get("republish") is True,
+                    )
+        raise ValueError(f"must have run, page and attempt, and may have {', '.join(_OPTIONAL)}, republish")

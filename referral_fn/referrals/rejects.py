@@ -1,6 +1,7 @@
 """Rejects as they are read back: recognized among other messages, selected, and turned into requests again."""
 
 import base64
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,9 +9,10 @@ from typing import Any
 
 from referral_fn import strict_json
 from referral_fn.queues.base import Message
+from referral_fn.referrals.backfill_page import BackfillPage
 from referral_fn.referrals.events import REJECT_TYPE
 from referral_fn.referrals.messages import request_message
-from referral_fn.referrals.request import ReferralRequest, parse_envelope
+from referral_fn.referrals.request import InvalidRequestError, ReferralRequest, parse_envelope, read_queued
 from referral_fn.timestamps import read_utc
 
 MAX_PARTS = 10_000
@@ -113,7 +115,7 @@ class Reject:
         return self.parts[0].rejected_at
 
     def restore(self) -> Message:
-        """The message that asks again: with no failed attempts, or else exactly the message that was rejected.
+        """The message that asks again, with no failed attempts; if it asks for nothing, exactly as it was rejected.
 
         Raises:
             NotRestorableError: the reject does not keep the whole message.
@@ -125,7 +127,7 @@ class Reject:
         if any("omittedBytes" in piece for piece in kept):
             raise NotRestorableError("its message was too long to be kept whole; request its referrals by their IDs")
         try:
-            return _restored(kept, session=self.id)
+            return _without_attempts(_restored(kept, session=self.id))
         except (KeyError, TypeError, AttributeError, ValueError):
             raise NotRestorableError(
                 "it keeps no message that could be put back; request its referral by its ID"
@@ -138,6 +140,15 @@ def _restored(kept: Sequence[dict[str, Any]], session: str) -> Message:
         return Message(body, session=session, content_type="application/octet-stream")
     body = "".join(piece["text"] for piece in kept).encode()
     return Message(body, session=session, content_type="text/plain", verbatim=True)
+
+
+def _without_attempts(message: Message) -> Message:
+    """A page of a backfill as if it had never failed; any other message as it is."""
+    try:
+        page = read_queued(message.body)
+    except InvalidRequestError:
+        return message
+    return dataclasses.replace(page, attempt=0).message() if isinstance(page, BackfillPage) else message
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,8 @@ class Run:
     """Why it failed."""
     after: str = ""
     """The last referral of the next page that was taken already; empty if none was."""
+    ticket: str = ""
+    """Identifies the message for the next page, among several; empty for the first one."""
     etag: str | None = None
 
     def document(self) -> dict[str, Any]:
@@ -97,19 +99,21 @@ class BackfillRuns:
             "UpdatedAt": run.updated_at,
             "Detail": run.detail,
             "After": run.after,
+            "Ticket": run.ticket,
         }
         await self._table.save(PARTITION, run.id, values, etag=run.etag)
 
 
 def _read(run_id: str, row: Row) -> Run:
-    match {"After": "", **row.values}:
+    match {"After": "", "Ticket": "", **row.values}:
         case {
             "State": "running" | "finished" | "failed" as state,
             "Page": int(page),
             "Listed": int(listed),
             "Requested": int(requested),
             "After": str(after),
+            "Ticket": str(ticket),
         }:
             started_at, updated_at, detail = map(row.text, ("StartedAt", "UpdatedAt", "Detail"))
-            return Run(run_id, state, page, listed, requested, started_at, updated_at, detail, after, row.etag)
+            return Run(run_id, state, page, listed, requested, started_at, updated_at, detail, after, ticket, row.etag)
     raise ValueError("must have State, Page, Listed and Requested")

@@ -91,7 +91,16 @@ async def test_a_registration_of_somebody_else_is_logged_and_shown_by_health(sta
 
 
 @pytest.mark.parametrize(
-    "body", [{"status": "' or 1 eq 1"}, {"since": "yesterday"}, {"since": None}, {"status": None}, {"all": True}, []]
+    "body",
+    [
+        {"status": "' or 1 eq 1"},
+        {"since": "yesterday"},
+        {"since": None},
+        {"status": None},
+        {"all": "yes"},
+        {"ever": 1},
+        [],
+    ],
 )
 async def test_an_invalid_backfill_request_is_refused(start_app: StartApp, stack: Stack, body: Any) -> None:
     async with start_app(STATE_URL=await stack.fresh_table()) as app:

@@ -1,5 +1,6 @@
 """Rejects read back: recognized among anything else, selected, restored."""
 
+import dataclasses
 import json
 from datetime import UTC, datetime
 from typing import Any
@@ -9,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from referral_fn.queues.base import Message
+from referral_fn.referrals.backfill_page import BackfillPage
 from referral_fn.referrals.rejects import NotRestorableError, Reject, RejectPart, Selection, read_part
+from referral_fn.referrals.request import read_queued
 from tests.cli.rejects import encoded, parts, reject
 from tests.documents import json_values
 
@@ -99,6 +102,13 @@ def test_a_request_starts_anew_and_keeps_its_origin() -> None:
 def test_kept_text_is_restored_verbatim_from_all_its_parts(texts: list[str]) -> None:
     message = message_of(*parts("long", *texts))
     assert (message.body, message.verbatim) == ("".join(texts).encode(), True)
+
+
+def test_a_page_of_a_backfill_starts_anew_and_keeps_everything_else() -> None:
+    since = datetime(2026, 1, 2, tzinfo=UTC)
+    page = BackfillPage(REFERRAL_ID, 3, "abc", "New", since, "after", 8, "ticket", "milestone", republish=True)
+    message = message_of(reject(data={"message": {"text": page.message().body.decode()}}))
+    assert read_queued(message.body) == dataclasses.replace(page, attempt=0)
 
 
 def test_kept_bytes_are_restored_from_all_their_parts() -> None:
