@@ -1,5 +1,6 @@
 """The pause that Partner Center asked one instance for, shared with all of them by a row of the table."""
 
+import contextlib
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -42,13 +43,19 @@ class SharedPause:
         until = utc(datetime.now(UTC) + timedelta(seconds=min(seconds, PROBE_AFTER)))
         self._seen = max(self._seen, until)
         try:
-            row = await self._table.get(PARTITION, KEY)
-            if self._until(row) < until:
-                await self._table.save(PARTITION, KEY, {"Until": until}, etag=row.etag if row else None)
-        except ConflictError:
-            return  # another instance was asked for a pause at the same moment
+            await self._write(until)
         except RetryableError as error:
             self._on_failure("write", error)
+
+    async def _write(self, until: str) -> None:
+        """Write the end of a pause, once more after another instance's write, whose pause may be shorter."""
+        for _ in range(2):
+            row = await self._table.get(PARTITION, KEY)
+            if self._until(row) >= until:
+                return
+            with contextlib.suppress(ConflictError):
+                await self._table.save(PARTITION, KEY, {"Until": until}, etag=row.etag if row else None)
+                return
 
     async def _read(self) -> None:
         self._next_read = time.monotonic() + READ_INTERVAL

@@ -104,6 +104,16 @@ async def test_the_row_is_looked_at_now_and_then_and_a_table_in_trouble_left_alo
     assert table.calls == 3
 
 
+@pytest.mark.parametrize(("own", "longest"), [(600, 600), (10, 60)])
+async def test_of_two_pauses_written_at_the_same_moment_the_longer_one_stays(own: float, longest: float) -> None:
+    table, elsewhere = MemoryTable(), MemoryTable()
+    await SharedPause(elsewhere, Gate()).announce(60)
+    table.before_save = lambda: table.put(PARTITION, KEY, elsewhere.rows[PARTITION, KEY].values)
+    await SharedPause(table, Gate()).announce(own)
+    left = table.rows[PARTITION, KEY].time("Until") - datetime.now(UTC)
+    assert left.total_seconds() == pytest.approx(longest, abs=5)
+
+
 @pytest.fixture
 async def instances(stand_ins: Stack) -> AsyncIterator[list[PartnerCenter]]:
     queues = await stand_ins.fresh_queues(inbound=SERVICE_BUS, outbound=SERVICE_BUS)
