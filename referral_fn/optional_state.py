@@ -61,7 +61,7 @@ def open_state(
     watch = None
     if webhook_url := settings.expected_webhook_url:
         client = RegistrationClient(session, tokens.partner_center, settings.webhook_api)
-        watch = WebhookWatch(client, table, webhook_url)
+        watch = WebhookWatch(client, table, webhook_url, is_configured=settings.webhook_url is not None)
     return State(
         memory,
         Reconciler(referral_list, memory, Watermark(table), requests, backfiller),

@@ -274,7 +274,7 @@ class SlowRegistration:
 
 def _state(world: SlowWorld) -> State:
     client: Any = SlowRegistration()
-    watch = WebhookWatch(client, world.table, "https://acme.example/api")
+    watch = WebhookWatch(client, world.table, "https://acme.example/api", is_configured=False)
     retention = Retention(world.table, 30)
     return State(Memory(world.table), world.reconciler, world.backfiller, retention, watch)
 

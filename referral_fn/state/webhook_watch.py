@@ -19,10 +19,20 @@ CACHE_SECONDS = 30.0
 class WebhookWatch:
     """Compares the registration with what the app needs, and keeps the result in the table for all instances."""
 
-    def __init__(self, client: RegistrationClient, table: Table, url: str) -> None:
+    def __init__(self, client: RegistrationClient, table: Table, url: str, *, is_configured: bool) -> None:
+        """Watch the registration.
+
+        Args:
+            client: reads the registration.
+            table: where the result is kept.
+            url: the URL that the registration should name.
+            is_configured: whether an operator has set that URL. By default it is the app's own, which an installation
+                that takes requests from its queue only never registers.
+        """
         self._client = client
         self._table = table
         self._url = url
+        self._is_configured = is_configured
         self._cached: tuple[float, str | None] | None = None
 
     async def check(self, deadline: float | None = None) -> None:
@@ -46,11 +56,12 @@ class WebhookWatch:
     async def _check(self) -> None:
         registration = await self._client.show()
         row = await self._table.get(PARTITION, KEY)
-        was_ours = row is not None and row.values.get("WasOurs") is True
-        drift = self._compare(registration, was_ours=was_ours)
+        is_ours = registration is not None and _host_and_path(registration.url) == _host_and_path(self._url)
+        was_ours = is_ours or (row is not None and row.values.get("WasOurs") is True)
+        drift = self._compare(registration, is_ours=is_ours, was_ours=was_ours)
         if drift:
             log.error("webhook.drifted", detail=drift)
-        values = {"Drift": drift or "", "WasOurs": was_ours or (registration is not None and drift is None)}
+        values = {"Drift": drift or "", "WasOurs": was_ours}
         await self._table.save(PARTITION, KEY, values, etag=row.etag if row else None)
 
     async def drift(self) -> str | None:
@@ -69,11 +80,11 @@ class WebhookWatch:
             self._cached = time.monotonic(), drift or None
         return self._cached[1]
 
-    def _compare(self, found: Registration | None, *, was_ours: bool) -> str | None:
+    def _compare(self, found: Registration | None, *, is_ours: bool, was_ours: bool) -> str | None:
         if found is None:
             return "there is no registration any more" if was_ours else None
-        if _host_and_path(found.url) != _host_and_path(self._url):
-            return "the registration names another URL"
+        if not is_ours:
+            return "the registration names another URL" if was_ours or self._is_configured else None
         missing = [event for event in REFERRAL_EVENTS if event not in found.events]
         return f"the registration lacks {', '.join(missing)}" if missing else None
 
