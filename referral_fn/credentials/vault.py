@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from referral_fn import http_call
+from referral_fn.credentials import authorized_call
 from referral_fn.credentials.token_source import TokenSource
 from referral_fn.errors import RetryableError
 from referral_fn.http_call import NoResponseError
@@ -78,15 +78,15 @@ class Secret:
         )
 
     async def _attempt(self, method: str, body: dict[str, str] | None, seconds: float) -> SecretVersion:
-        headers = {"Authorization": f"Bearer {await self._identity.token(audience(self._url))}"}
         try:
-            response = await http_call.send(
+            response = await authorized_call.send(
                 self._session,
+                self._identity,
+                audience(self._url),
                 method,
                 f"{self._url}?api-version={API_VERSION}",
                 seconds=seconds,
                 max_bytes=MAX_ANSWER,
-                headers=headers,
                 json=body,
             )
         except NoResponseError as error:

@@ -3,13 +3,12 @@
 import abc
 from collections.abc import Mapping
 from dataclasses import dataclass
-from http import HTTPStatus
 from types import MappingProxyType
 from typing import ClassVar, NamedTuple
 
 import aiohttp
 
-from referral_fn import http_call
+from referral_fn.credentials import authorized_call
 from referral_fn.credentials.token_source import TokenSource
 from referral_fn.errors import RetryableError
 from referral_fn.http_call import NoResponseError, Response
@@ -141,11 +140,20 @@ class Queue(abc.ABC):
         """Make a call, in up to three quick attempts."""
 
         async def attempt(seconds: float) -> Response:
-            token = await self._tokens.token(self.scope)
-            response = await self._send(method, url, body, token, seconds, headers)
-            if response.status == HTTPStatus.UNAUTHORIZED and HTTPStatus.UNAUTHORIZED not in expected:
-                token = await self._tokens.token(self.scope, refused=token)
-                response = await self._send(method, url, body, token, seconds, headers)
+            try:
+                response = await authorized_call.send(
+                    self._session,
+                    self._tokens,
+                    self.scope,
+                    method,
+                    url,
+                    seconds=seconds,
+                    max_bytes=_MAX_RESPONSE,
+                    headers={**self._headers(), **headers},
+                    data=body,
+                )
+            except NoResponseError as error:
+                raise RetryableError("queue-unavailable", f"queue {self.name} cannot be reached: {error}") from None
             if response.status in expected:
                 return response
             meaning, is_lasting = self._explain(method, url.removeprefix(self._url), response)
@@ -160,14 +168,3 @@ class Queue(abc.ABC):
             return RetryableError("queue-unavailable", f"queue {self.name} did not answer in time")
 
         return await retrying(attempt, budget=BUDGET, on_timeout=on_timeout)
-
-    async def _send(
-        self, method: str, url: str, body: bytes | None, token: str, seconds: float, headers: Mapping[str, str]
-    ) -> Response:
-        sent = {"Authorization": f"Bearer {token}", **self._headers(), **headers}
-        try:
-            return await http_call.send(
-                self._session, method, url, seconds=seconds, max_bytes=_MAX_RESPONSE, headers=sent, data=body
-            )
-        except NoResponseError as error:
-            raise RetryableError("queue-unavailable", f"queue {self.name} cannot be reached: {error}") from None

@@ -15,7 +15,8 @@ from urllib.parse import quote
 
 import aiohttp
 
-from referral_fn import http_call, log, strict_json
+from referral_fn import log, strict_json
+from referral_fn.credentials import authorized_call
 from referral_fn.credentials.token_source import TokenSource
 from referral_fn.errors import RetryableError
 from referral_fn.http_call import NoResponseError, Response
@@ -190,11 +191,20 @@ class StorageTable:
         """
 
         async def attempt(seconds: float) -> Response:
-            token = await self.tokens.token(SCOPE)
-            response = await self._send(method, url, token, body, headers, seconds)
-            if response.status == HTTPStatus.UNAUTHORIZED:
-                token = await self.tokens.token(SCOPE, refused=token)
-                response = await self._send(method, url, token, body, headers, seconds)
+            try:
+                response = await authorized_call.send(
+                    self.session,
+                    self.tokens,
+                    SCOPE,
+                    method,
+                    url,
+                    seconds=seconds,
+                    max_bytes=_MAX_RESPONSE,
+                    headers={**_headers(), **headers},
+                    data=body,
+                )
+            except NoResponseError as error:
+                raise RetryableError("state-unavailable", f"table {self._name} cannot be reached: {error}") from None
             if response.status not in expected:
                 raise self._error(response)
             return response
@@ -203,25 +213,6 @@ class StorageTable:
             return RetryableError("state-unavailable", f"table {self._name} did not answer within {limit} s")
 
         return await retrying(attempt, budget=limit, on_timeout=on_timeout)
-
-    async def _send(
-        self, method: str, url: str, token: str, body: bytes | None, headers: Mapping[str, str], seconds: float
-    ) -> Response:
-        sent = {
-            "Authorization": f"Bearer {token}",
-            "Accept": _JSON,
-            "Content-Type": "application/json",
-            "DataServiceVersion": "3.0;NetFx",
-            "x-ms-version": API_VERSION,
-            "x-ms-date": format_datetime(datetime.now(UTC), usegmt=True),
-            **headers,
-        }
-        try:
-            return await http_call.send(
-                self.session, method, url, seconds=seconds, max_bytes=_MAX_RESPONSE, headers=sent, data=body
-            )
-        except NoResponseError as error:
-            raise RetryableError("state-unavailable", f"table {self._name} cannot be reached: {error}") from None
 
     def _row_url(self, partition: str, key: str) -> str:
         """The row's URL. Keys are the app's own: GUIDs and words, which need no quoting."""
@@ -257,6 +248,16 @@ class StorageTable:
         code = _error_code(response) or "no code"
         detail = f"table {self._name} {meaning} ({response.status} {code})"
         return RetryableError("state-unavailable", detail, quick=response.status not in meanings)
+
+
+def _headers() -> dict[str, str]:
+    return {
+        "Accept": _JSON,
+        "Content-Type": "application/json",
+        "DataServiceVersion": "3.0;NetFx",
+        "x-ms-version": API_VERSION,
+        "x-ms-date": format_datetime(datetime.now(UTC), usegmt=True),
+    }
 
 
 def _continuation(response: Response) -> str | None:
