@@ -67,7 +67,7 @@ param deleteLock bool = false
 @allowed(['default', 'recover'])
 param vaultCreateMode string = 'default'
 
-@description('Object ID of the operator or group that may read events and replay rejects. Empty: nobody.')
+@description('Object ID of the operator or group that may read events, and run replay, reconcile and backfill. Empty: nobody.')
 param principalId string = ''
 
 @allowed(['User', 'Group', 'ServicePrincipal'])
@@ -213,7 +213,15 @@ module serviceBus 'service-bus.bicep' = if (queueKind == 'servicebus') {
 
 module state 'state-table.bicep' = if (withState) {
   scope: group
-  params: { suffix: suffix, location: location, tags: allTags, isPrivate: privateNetwork, redundancy: queueStorage }
+  params: {
+    suffix: suffix
+    location: location
+    tags: allTags
+    isPrivate: privateNetwork
+    redundancy: queueStorage
+    principalId: principalId
+    principalType: principalType
+  }
   dependsOn: [identity, monitoring, network]
 }
 
@@ -295,5 +303,6 @@ output APP_WEBHOOK_URL string = uri(app.outputs.url, 'api/webhooks/partner-cente
 output EVENTS_URL string = queues.eventsUrl
 output REJECTS_URL string = queues.rejectsUrl
 output REQUESTS_URL string = queues.requestsUrl
+output STATE_URL string = withState ? state!.outputs.tableUrl : ''
 output IDENTITY_PRINCIPAL_ID string = identity.outputs.principalId
 output IDENTITY_CLIENT_ID string = identity.outputs.clientId

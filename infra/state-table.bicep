@@ -7,6 +7,10 @@ param tags { *: string }
 param isPrivate bool
 param redundancy string
 
+@description('The operator or group that may run reconcile and backfill. Empty: nobody.')
+param principalId string
+param principalType string
+
 resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' existing = {
   name: 'id-${suffix}'
 }
@@ -52,6 +56,17 @@ resource keepsRows 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   properties: {
     principalId: identity.properties.principalId
     principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', '0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3')
+  }
+}
+
+// Storage Table Data Contributor: reconcile and backfill, when an operator runs them, read and write rows
+resource operatorKeepsRows 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (!empty(principalId)) {
+  name: guid(table.id, principalId, '0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3')
+  scope: table
+  properties: {
+    principalId: principalId
+    principalType: principalType
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', '0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3')
   }
 }

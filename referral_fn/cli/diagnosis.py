@@ -18,6 +18,8 @@ from referral_fn.queues.base import Queue
 from referral_fn.queues.opening import open_queue
 from referral_fn.referrals.request import ReferralRequest
 from referral_fn.settings import Settings, SettingsError, read_settings
+from referral_fn.state.table import StorageTable
+from referral_fn.state.watermark import Watermark
 
 Status = Literal["works", "fails", "skipped", "warning"]
 
@@ -143,7 +145,10 @@ class Diagnosis:
         steps.append(_Step("token", self._token, tuple(step.name for step in steps)))
         if self._referral_id:
             steps.append(_Step("referral", self._referral, ("token",)))
-        return [*steps, *(_Step(name, _probing(name, queue), ("identity",)) for name, queue in self._queues.items())]
+        steps += [_Step(name, _probing(name, queue), ("identity",)) for name, queue in self._queues.items()]
+        if self._settings.state_url:
+            steps.append(_Step("table", self._table, ("identity",)))
+        return steps
 
     async def _identity(self) -> str:
         mode = "developer" if self._settings.referrals_auth == "developer" else "managed-identity"
@@ -174,6 +179,14 @@ class Diagnosis:
             await client.fetch(ReferralRequest(self._referral_id or ""))
         except (PermanentError, RetryableError) as error:
             raise _advised(error, self._explain(error)) from None
+        return ""
+
+    async def _table(self) -> str:
+        table = StorageTable(self._settings.state_url or "", self._session.http, self._tokens.identity)
+        try:
+            await Watermark(table).read()
+        except RetryableError as error:
+            raise _advised(error, "compare STATE_URL with the account") from None
         return ""
 
     def _explain(self, error: PermanentError | RetryableError) -> str:

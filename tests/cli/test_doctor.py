@@ -6,11 +6,13 @@ import re
 import uuid
 
 import pytest
+from aiohttp import web
 
 from local_stack.stack import REFRESH_TOKEN_SECRET
 from local_stack.stand_ins.entra import APP_CLIENT_ID, USER
 from local_stack.stand_ins.identity import CLIENT_ID
 from local_stack.stand_ins.partner_center import Fault
+from local_stack.stand_ins.serving import serving
 from referral_fn.cli.diagnosis import identity_of, misspelt
 from tests.cli.conftest import Cli
 from tests.documents import SEED_ID
@@ -162,6 +164,28 @@ async def test_a_missing_queue_and_a_missing_secret_are_named(cli: Cli) -> None:
         r"queue \S+-not-there does not exist \(4\d\d\): compare REJECTS_URL .+", checks["rejects queue"][1]
     )
     assert (checks["events queue"][0], checks["requests queue"][0]) == ("works", "works")
+
+
+async def test_the_table_is_read_if_there_is_one(storage_cli: Cli) -> None:
+    url = await storage_cli.stack.fresh_table()
+    status, checks = await examine(storage_cli, STATE_URL=url)
+    assert (status, list(checks)[-1], checks["table"]) == (0, "table", ("works", ""))
+    status, checks = await examine(storage_cli, STATE_URL=f"{url}x")
+    assert status == 1
+    assert re.fullmatch(r"table \w+ does not exist .+: compare STATE_URL with the account", checks["table"][1])
+
+
+async def test_the_role_that_is_missing_on_the_table_is_named(cli: Cli) -> None:
+    async def refuse(_: web.Request) -> web.Response:
+        return web.Response(status=403, headers={"x-ms-error-code": "AuthorizationPermissionMismatch"})
+
+    app = web.Application()
+    app.router.add_get("/{path:.*}", refuse)
+    async with serving(app, tls=cli.stack.authority.server_context()) as url:
+        status, checks = await examine(cli, STATE_URL=f"{url}/account/referrals")
+    assert (status, checks["table"][0]) == (1, "fails")
+    assert "needs the role Storage Table Data Contributor" in checks["table"][1]
+    assert {checks[queue][0] for queue in QUEUES} == {"works"}
 
 
 class TestMisspeltSettings:

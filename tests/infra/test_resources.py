@@ -76,7 +76,8 @@ def test_the_scale_controller_can_read_the_length_of_a_service_bus_queue() -> No
     assert "*Azure Service Bus Data Owner*, on the requests queue" in text(ROOT / "docs" / "queues.md")
 
 
-def test_an_operator_may_read_events_and_replay_rejects_and_nothing_else() -> None:
+def test_an_operator_may_read_events_and_run_replay_reconcile_and_backfill_and_nothing_else() -> None:
+    assert roles("state-table.bicep", of_operator=True) == {("Storage Table Data Contributor", "table")}
     assert roles("storage-queues.bicep", of_operator=True) == {
         ("Storage Queue Data Message Processor", "events"),
         ("Storage Queue Data Contributor", "rejects"),
