@@ -41,20 +41,20 @@ LAPSED = {"50057", "50076", "50078", "50079", "50173", "53000", "53003", "65001"
 _NUMBER = re.compile(r"AADSTS(\d{1,9})")
 
 
-def number(text: str) -> str | None:
+def error_number(text: str) -> str | None:
     """The first AADSTS number in a text from Entra ID."""
     match = _NUMBER.search(text)
     return match[1] if match else None
 
 
-def advice(error_number: str) -> str:
+def advice(number: str) -> str:
     """What is wrong and what to do, in one sentence that begins with the number."""
-    return f"AADSTS{error_number}: {_ADVICE.get(error_number, 'see the Microsoft Entra error codes')}"
+    return f"AADSTS{number}: {_ADVICE.get(number, 'see the Microsoft Entra error codes')}"
 
 
 def explain(error: BaseException) -> str:
     """What is wrong and what to do, in one sentence. Entra's own text is left out because it may name people."""
-    if error_number := number(str(error)):
-        return advice(error_number)
+    if number := error_number(str(error)):
+        return advice(number)
     status = getattr(error, "status_code", None)
     return f"{type(error).__name__} ({status})" if status else type(error).__name__

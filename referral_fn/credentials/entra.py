@@ -111,7 +111,7 @@ class AppRegistration:
             raise RetryableError("token-unavailable", f"Entra ID cannot be reached: {error}") from None
         answer = _document(response)
         if response.status != HTTPStatus.OK or "error" in answer:
-            raise RefusedError(_word(answer.get("error")), aadsts.number(str(answer.get("error_description"))))
+            raise RefusedError(_word(answer.get("error")), aadsts.error_number(str(answer.get("error_description"))))
         return answer
 
 

@@ -138,7 +138,7 @@ async def _by_browser(app: Any, scopes: list[str], show: Callable[[str], None]) 
 
 def _check(result: dict[str, Any], tenant: str) -> SignedIn:
     if "refresh_token" not in result:
-        number = aadsts.number(str(result.get("error_description")))
+        number = aadsts.error_number(str(result.get("error_description")))
         raise SignInError(aadsts.advice(number) if number else f"Entra ID answered {result.get('error')}")
     claims = result.get("id_token_claims") or {}
     if claims.get("tid") != tenant:
