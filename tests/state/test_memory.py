@@ -42,7 +42,7 @@ async def test_attributes_are_true_in_all_orders_and_wherever_a_worker_dies(
         await steps.settle(running)
         for task in done(running):
             running.discard(task)
-            world.check_outcome(task.result())
+            world.check_outcome(task)
         if not running:
             break
         action = ACTIONS[pick(len(ACTIONS))]

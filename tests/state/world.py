@@ -1,15 +1,17 @@
 """One referral's way through the app, in memory, with control over the order of steps."""
 
 import asyncio
+import contextlib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from referral_fn.errors import RetryableError
 from referral_fn.forwarder import Forwarder
 from referral_fn.partner_center import Fetched
 from referral_fn.queues.base import Message, MessageTooLargeError
-from referral_fn.referrals.outcome import Outcome, Unchanged
+from referral_fn.referrals.outcome import Forwarded, Outcome, Unchanged
 from referral_fn.referrals.request import ReferralRequest, Trace
 from referral_fn.referrals.wire import read_referral
 from referral_fn.settings import read_settings
@@ -69,6 +71,12 @@ class World:
     """The greatest sequence that was written to the row."""
     bad_rows: list[Mapping[str, Any]] = field(default_factory=list)
     """What was written to the row in place of a later snapshot."""
+    bad_events: list[Mapping[str, Any]] = field(default_factory=list)
+    """Events that do not name the one that the row named when it was read for them."""
+    recalled: dict[asyncio.Task[Any] | None, str | None] = field(default_factory=dict)
+    """By task, the event that the row named when the task last read it."""
+    hindered: set[asyncio.Task[Any] | None] = field(default_factory=set)
+    """Tasks for which the table failed."""
     max_body: int = sys.maxsize
     """Bytes that the events queue accepts."""
     span_attributes: Mapping[str, str] = field(default_factory=dict)
@@ -89,6 +97,7 @@ class World:
             raise MessageTooLargeError("the event is too large")
         self.messages.append(message)
         self.events.append(loads(message.body))
+        self.check_predecessor(self.events[-1])
 
     def alter(self, change: Mapping[str, Any]) -> None:
         """Change the newest snapshot without a new version, as a new release of the app may do."""
@@ -112,12 +121,21 @@ class World:
             changed = event["changed"].split(",") if "changed" in event else []
             assert changed in [differing(one["data"], event["data"]) for one in named]
             assert ("outoforder" in event) is (event["sequence"] < named[0]["sequence"])
-        assert self.bad_rows == []
+        assert self.bad_rows == self.bad_events == []
 
-    def check_outcome(self, outcome: Outcome) -> None:
-        """What ends as unchanged was published."""
+    def check_predecessor(self, event: Mapping[str, Any]) -> None:
+        """An event names the one that the row named, which is the last published one unless something failed."""
+        named, known = event.get("previousid"), self.recalled.get(asyncio.current_task())
+        if known != event["id"] and named != known:
+            self.bad_events.append(event)
+
+    def check_outcome(self, task: asyncio.Task[Outcome]) -> None:
+        """What ends as unchanged was published; what was published is in the row, or overtaken, if nothing failed."""
+        outcome = task.result()
         if isinstance(outcome, Unchanged):
             assert outcome.event.id in [event["id"] for event in self.events]
+        elif isinstance(outcome, Forwarded) and task not in self.hindered:
+            assert outcome.event.extensions["sequence"] <= self.row_sequence
 
     def check_row(self, values: Mapping[str, Any]) -> None:
         """The row names an event with the greatest sequence that was ever written to it."""
@@ -135,13 +153,27 @@ class SteppedTable(MemoryTable):
         self._world = world
 
     async def get(self, partition: str, key: str) -> Row | None:
-        await self._world.step()
-        return await self._world.table.get(partition, key)
+        task = asyncio.current_task()
+        self._world.recalled[task] = None
+        async with self._noted():
+            row = await self._world.table.get(partition, key)
+        self._world.recalled[task] = row.values.get("EventId") if row else None
+        return row
 
     async def save(self, partition: str, key: str, values: Mapping[str, Any], *, etag: str | None) -> None:
-        await self._world.step()
-        await self._world.table.save(partition, key, values, etag=etag)
+        async with self._noted():
+            await self._world.table.save(partition, key, values, etag=etag)
         self._world.check_row(values)
+
+    @contextlib.asynccontextmanager
+    async def _noted(self) -> AsyncIterator[None]:
+        """A step, with a note of its task if it fails."""
+        try:
+            await self._world.step()
+            yield
+        except (RetryableError, asyncio.CancelledError):
+            self._world.hindered.add(asyncio.current_task())
+            raise
 
 
 def differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
