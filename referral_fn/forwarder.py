@@ -47,7 +47,7 @@ as it is, so that a list whose times differ for good holds up no event.
 """
 
 _LIST_PRECISION = timedelta(seconds=1)
-"""How much later the list's time of a version may be: it may have fewer digits than the referral's own."""
+"""The list's time of a version may be later by less than this: it may have fewer digits than the referral's own."""
 
 
 class Forwarder:
@@ -126,7 +126,7 @@ class Forwarder:
             return False
         if request.attempt >= min(STALE_ATTEMPTS, len(self._settings.deferral_schedule)):
             return False
-        return read_utc(event.time) + _LIST_PRECISION < request.changed_at
+        return request.changed_at - read_utc(event.time) >= _LIST_PRECISION
 
     async def _compare_and_publish(
         self,

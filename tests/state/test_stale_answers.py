@@ -26,6 +26,13 @@ async def world() -> World:
     return world
 
 
+async def test_a_second_is_the_least_difference_that_counts(world: World) -> None:
+    request = dataclasses.replace(LISTED, changed_at=read_utc("2026-01-01T00:00:01Z"))
+    assert isinstance(await world.forward(request), Deferred)
+    request = dataclasses.replace(LISTED, changed_at=read_utc("2026-01-01T00:00:00.999Z"))
+    assert isinstance(await world.forward(request), Unchanged)
+
+
 @pytest.mark.parametrize("cause", ["reconcile", "backfill"])
 async def test_the_listed_version_is_waited_for(world: World, cause: str) -> None:
     request = dataclasses.replace(LISTED, cause=cause)
