@@ -44,7 +44,7 @@ def servers() -> Iterator[dict[str, str]]:
         [sys.executable, "-m", "benchmarks.servers"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:
         try:
-            assert process.stdout  # noqa: S101
+            assert process.stdout  # noqa: S101 - for mypy: it is a pipe
             yield {**os.environ, **json.loads(process.stdout.readline())}
         finally:
             process.terminate()
@@ -73,7 +73,7 @@ def measure(
         run = [sys.executable, "-m", "benchmarks.peer", *options]
     else:
         run = [sys.executable, "-m", "benchmarks.programs", program, *options, "--spread", str(spread)]
-    output = subprocess.run(run, check=True, cwd=folder, env=environment, stdout=subprocess.PIPE).stdout  # noqa: S603
+    output = subprocess.run(run, check=True, cwd=folder, env=environment, stdout=subprocess.PIPE).stdout  # noqa: S603 - ours
     measurements: list[dict[str, float]] = json.loads(output)
     return measurements
 

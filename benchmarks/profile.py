@@ -73,7 +73,7 @@ def main() -> None:
     if "MESSAGE_BYTES" not in os.environ:  # the process that samples must start with the servers' certificates
         with servers() as environment:
             command = [sys.executable, "-m", "benchmarks.profile", "-n", str(options.n)]
-            subprocess.run(command, check=True, env=asking_for(environment))  # noqa: S603
+            subprocess.run(command, check=True, env=asking_for(environment))  # noqa: S603 - ours
         return
     samples = asyncio.run(profile(options.n))
     console = Console()

@@ -20,7 +20,7 @@ from referral_fn.referrals.backfill_page import BackfillPage
 from referral_fn.referrals.messages import request_message
 from referral_fn.referrals.request import BACKFILL, ReferralRequest
 from referral_fn.state.backfill_runs import BackfillRuns, Run
-from referral_fn.state.comparison import compare
+from referral_fn.state.comparison import not_published
 from referral_fn.state.memory import Memory
 from referral_fn.state.table import ConflictError
 
@@ -117,7 +117,7 @@ class Backfiller:
         taken = requested = 0
         while taken < len(remaining) and (not taken or clock() - started < PART_LIMIT):
             group = remaining[taken : taken + CONCURRENCY]
-            wanted = group if page.republish else await self._differences(group)
+            wanted = group if page.republish else [one.listed for one in await not_published(group, self._memory)]
             await self._request(wanted, page, requested)
             taken += len(group)
             requested += len(wanted)
@@ -142,10 +142,6 @@ class Backfiller:
         page = dataclasses.replace(page, attempt=0, ticket=uuid.uuid4().hex)
         await self._requests.put(page.message(), delay=delay)
         await self.runs.save(run, state="running", detail="", page=page.number, after=page.after, ticket=page.ticket)
-
-    async def _differences(self, group: Sequence[Listed]) -> list[Listed]:
-        """Those whose listed version was not published."""
-        return [one.listed for one in await compare(group, self._memory) if not one.is_current]
 
     async def _request(self, wanted: Sequence[Listed], page: BackfillPage, earlier: int) -> None:
         """Put the requests on the queue, each hidden until its turn, so that live ones need not wait behind them."""

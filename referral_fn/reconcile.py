@@ -13,7 +13,7 @@ from referral_fn.queues.base import Queue
 from referral_fn.referral_list import Listed, Page, Query, ReferralList
 from referral_fn.referrals.messages import request_message
 from referral_fn.referrals.request import RECONCILE, ReferralRequest
-from referral_fn.state.comparison import Comparison, compare
+from referral_fn.state.comparison import Comparison, not_published
 from referral_fn.state.memory import Memory
 from referral_fn.state.watermark import Watermark
 from referral_fn.timestamps import utc
@@ -149,11 +149,11 @@ class Reconciler:
                 await self._watermark.move(resume_at)
             if part.is_last or clock() - start <= seconds:
                 continue
-            if not resume_at and _would_repeat(part, report):
+            if resume_at is None:
+                if not _would_repeat(part, report):
+                    continue
                 await self._backfiller.start(since=report.since)
                 await self._watermark.move(started)
-            elif not resume_at:
-                continue
             report.is_complete = False
             break
         if moves and report.is_complete:
@@ -216,7 +216,7 @@ class Reconciler:
 
     async def _take(self, part: _Part, report: Report, *, dry_run: bool) -> list[Comparison]:
         """Compare the referrals of a part, count them, and request those that differ. Returns the differences."""
-        differences = [one for one in await compare(part.referrals, self._memory) if not one.is_current]
+        differences = await not_published(part.referrals, self._memory)
         report.listed += len(part.referrals)
         report.requested += len(differences)
         report.current = report.listed - report.requested

@@ -26,8 +26,8 @@ class Comparison:
         return self.listed.updated_at is None or utc(self.listed.updated_at) <= self.published
 
 
-async def compare(referrals: Sequence[Listed], memory: Memory) -> list[Comparison]:
-    """Compare some referrals with the table, at once, in their order, each once.
+async def not_published(referrals: Sequence[Listed], memory: Memory) -> list[Comparison]:
+    """Find the referrals whose listed version was not published, in their order, each once. All are compared at once.
 
     One whose row cannot be read, which is logged, counts as not published: to request it again does no harm.
 
@@ -45,4 +45,5 @@ async def compare(referrals: Sequence[Listed], memory: Memory) -> list[Compariso
     found = await asyncio.gather(*[look_up(listed) for listed in latest.values()])
     if latest and not any(found):
         raise RetryableError("state-unavailable", "no row of the listed referrals can be read")
-    return [one or Comparison(listed, None) for one, listed in zip(found, latest.values(), strict=True)]
+    compared = [one or Comparison(listed, None) for one, listed in zip(found, latest.values(), strict=True)]
+    return [one for one in compared if not one.is_current]
